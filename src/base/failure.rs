@@ -1,0 +1,68 @@
+use std::error::Error;
+
+use super::{SourceText, Span};
+
+/// What kind of trouble an error is: decides retries and the exit code, so that nobody has to read its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Wrong usage or configuration: the user's files or flags must change.
+    Config,
+    /// What was asked for is not something this engine, builder or registry can do.
+    Unsupported,
+    /// Credentials are missing or refused.
+    Auth,
+    /// The named thing does not exist where it was looked for.
+    NotFound,
+    /// The other side asked us to slow down, and kept asking.
+    RateLimited,
+    /// The other side could not be reached or broke off.
+    Network,
+    /// The registry understood and said no.
+    Refused,
+    /// Bytes, digests, sizes or platforms are not what they must be.
+    Integrity,
+    /// The local disk or file system: full, read-only, not permitted.
+    Disk,
+    /// There is no builder, or it was lost.
+    Builder,
+    /// A build step failed.
+    Build,
+    /// Something known beforehand to be missing, such as an emulator.
+    Preflight,
+    /// A hole in the matrix was found without having seen its cause.
+    Incomplete,
+    /// The user or the system asked to stop.
+    Cancelled,
+    /// A bug in catamaran.
+    Internal,
+}
+
+/// What every room's error tells beside its message and its source.
+///
+/// Messages follow one rule: lower case, no full stop, things named in backticks, the source not repeated.
+pub trait Failure: Error + Send + Sync + 'static {
+    /// What kind of trouble this is.
+    fn class(&self) -> ErrorClass;
+
+    /// What to do about it: imperative, one sentence, at most one command.
+    fn help(&self) -> Option<String> {
+        None
+    }
+
+    /// Where in the user's files it comes from.
+    fn span(&self) -> Option<Span> {
+        None
+    }
+
+    /// Lines of a file that is not on this machine, or not any more, such as the Dockerfile as the builder saw it:
+    /// (text, first line, last line), 1-based and inclusive.
+    fn excerpt(&self) -> Option<(SourceText, usize, usize)> {
+        None
+    }
+
+    /// Further independent findings that are reported together with this one.
+    fn others(&self) -> Vec<&dyn Failure> {
+        Vec::new()
+    }
+}

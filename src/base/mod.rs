@@ -1,0 +1,35 @@
+//! Vocabulary: values that validate themselves.
+//!
+//! In: text and bytes from anywhere. Out: types that cannot hold an invalid value, so that no later room checks again.
+//! This room does no I/O, knows no runtime and imports no other room. Terms are those of the OCI specifications and of
+//! `docs/glossary.md`.
+
+mod auth;
+mod cell;
+mod descriptor;
+mod digest;
+mod epoch;
+mod failure;
+pub mod media_type;
+mod platform;
+mod printable;
+mod reference;
+mod secret;
+mod size;
+mod span;
+mod suggest;
+
+pub use auth::{CredentialError, CredentialFuture, CredentialSource, Credentials};
+pub use cell::{CellId, CellState, ComponentName, InvalidComponentName};
+pub use descriptor::Descriptor;
+pub use digest::{Digest, DigestHasher, InvalidDigest};
+pub use epoch::{Epoch, InvalidEpoch};
+pub use failure::{ErrorClass, Failure};
+pub use media_type::MediaKind;
+pub use platform::{InvalidPlatform, Platform};
+pub use printable::Printable;
+pub use reference::{InvalidReference, Reference, Repository, Tag};
+pub use secret::{Redactor, Secret};
+pub use size::ByteSize;
+pub use span::{SourceText, Span, Spanned};
+pub use suggest::did_you_mean;

@@ -1,0 +1,1 @@
+//! One offline file that holds a release.

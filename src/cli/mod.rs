@@ -1,0 +1,1 @@
+//! Arguments, environment and files in; exit code out.

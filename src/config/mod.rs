@@ -1,0 +1,1 @@
+//! Files to one `Project`, with the span of every value.

@@ -1,0 +1,1 @@
+//! Text to syntax tree with spans, and ignore patterns; nothing is executed, no file is opened.

@@ -1,0 +1,128 @@
+use crate::base::{CellId, ErrorClass, Failure, Platform, SourceText, Span};
+
+/// Why an engine did not make an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A step of the Dockerfile failed, or the builder refused the Dockerfile.
+    #[error("{}", .step.as_deref().map_or_else(|| "the builder refused it".to_owned(), |step| format!("failed at {step}")))]
+    Build {
+        /// The step as people read it: `step 2 of 4: RUN apk add nginx`.
+        step: Option<String>,
+        /// The cause in the builder's words, without its wrapping.
+        message: String,
+        /// Exit code of the failed process, where there was one.
+        exit_code: Option<i32>,
+        /// The Dockerfile as the builder saw it, with first and last line (1-based) of the failed instruction.
+        excerpt: Option<(SourceText, usize, usize)>,
+        /// Last lines of the step's output.
+        output: Vec<String>,
+    },
+    /// There is no builder at an address.
+    #[error("no builder answers at `{address}`: {reason}")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// Why, in the words of whoever said it.
+        reason: String,
+    },
+    /// The builder went away while it was building.
+    #[error("the builder at `{address}` was lost: {reason}")]
+    Lost {
+        /// The address.
+        address: String,
+        /// Why, as far as it is known.
+        reason: String,
+    },
+    /// No builder was named and none could be started.
+    #[error("cannot start a builder: {reason}")]
+    CannotStart {
+        /// Why.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// The result is for another platform than was asked for.
+    #[error("the image is for {found}, not {wanted}")]
+    WrongPlatform {
+        /// Asked for.
+        wanted: Platform,
+        /// What its config says.
+        found: String,
+    },
+    /// The builder sent something that is not what it must be.
+    #[error("the builder's result is not usable: {reason}")]
+    BadResult {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A base image could not be had from its registry.
+    #[error("cannot get the base image `{image}`: {message}")]
+    Base {
+        /// The image.
+        image: String,
+        /// The registry's or builder's words.
+        message: String,
+        /// The Dockerfile as the builder saw it, with first and last line (1-based).
+        excerpt: Option<(SourceText, usize, usize)>,
+    },
+    /// A file of the context cannot be sent.
+    #[error("cannot send `{path}` to the builder: {reason}")]
+    Context {
+        /// The file, made printable.
+        path: String,
+        /// Why.
+        reason: String,
+        /// Whether the file system is to blame rather than the file's name or kind.
+        disk: bool,
+    },
+    /// The layout could not take the result.
+    #[error("cannot store the result")]
+    Store(#[source] crate::store::StoreError),
+    /// The build was stopped.
+    #[error("`{cell}` was cancelled")]
+    Cancelled {
+        /// The cell.
+        cell: CellId,
+    },
+}
+
+impl Failure for EngineError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Build { .. } | Self::Context { disk: false, .. } => ErrorClass::Build,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::CannotStart { .. } => ErrorClass::Builder,
+            Self::WrongPlatform { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
+            Self::Base { .. } => ErrorClass::Refused,
+            Self::Context { disk: true, .. } => ErrorClass::Disk,
+            Self::Store(error) => error.class(),
+            Self::Cancelled { .. } => ErrorClass::Cancelled,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::CannotStart { help, .. } => Some(help.clone()),
+            Self::Unreachable { .. } => {
+                Some("start it, or leave out `--builder` and BUILDKIT_HOST to have one started for the run".to_owned())
+            }
+            Self::Lost { .. } => Some("run the same command again: finished cells are kept".to_owned()),
+            Self::WrongPlatform { wanted, .. } => {
+                Some(format!("check that every FROM of the final stage has {wanted}, and that none pins `--platform`"))
+            }
+            Self::Store(error) => error.help(),
+            _ => None,
+        }
+    }
+
+    fn span(&self) -> Option<Span> {
+        None
+    }
+
+    fn excerpt(&self) -> Option<(SourceText, usize, usize)> {
+        match self {
+            Self::Build { excerpt, .. } | Self::Base { excerpt, .. } => excerpt.clone(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{CellId, Descriptor, Epoch, Platform, Secret};
+use crate::event::EventSink;
+
+/// Everything about one cell that an engine needs to build it.
+#[derive(Clone)]
+pub struct BuildRequest {
+    /// The cell: names logs, events and errors. Its platform is what is built.
+    pub cell: CellId,
+    /// The main context.
+    pub context: ContextSource,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// The stage to build; the last one if absent.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Image labels.
+    pub labels: BTreeMap<String, String>,
+    /// Images and directories that replace what a `FROM`, `COPY --from` or mount names.
+    pub contexts: Vec<NamedContext>,
+    /// Secrets by id, for `RUN --mount=type=secret`. Not part of any cache key.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Agents by id, for `RUN --mount=type=ssh`.
+    pub ssh: BTreeMap<String, SshSource>,
+    /// Extra `/etc/hosts` entries, (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// Ignore the builder's cache.
+    pub no_cache: bool,
+    /// Clamp times in config, history and layers to this.
+    pub epoch: Option<Epoch>,
+    /// Names a directory and component on this machine, stable from run to run, so that the builder transfers only changes.
+    pub context_key: String,
+    /// Where facts go while it is built.
+    pub events: Arc<dyn EventSink>,
+    /// Ends the build when cancelled.
+    pub cancel: CancellationToken,
+}
+
+/// Where the files of a context come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory of this machine.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Paths relative to it that are never part of the context, whatever the ignore files say (the state directory).
+        always_excluded: Vec<PathBuf>,
+    },
+    /// A git or http(s) URL that the builder fetches itself.
+    Remote(String),
+}
+
+/// The Dockerfile of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerfileSource {
+    /// The directory it is in (for a rendered template: the directory it was rendered into).
+    pub directory: PathBuf,
+    /// Its file name there. `NAME.dockerignore` beside it wins over `.dockerignore` of the context.
+    pub name: String,
+}
+
+/// A named context (`--build-context`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An image in the layout, for the platform of the cell, served by digest: never pulled from a registry.
+    Image {
+        /// The name as the Dockerfile has it (`base`, `docker.io/library/alpine:3.22`).
+        name: String,
+        /// Manifest or index of the image.
+        descriptor: Box<Descriptor>,
+    },
+    /// A directory of this machine.
+    Directory {
+        /// The name as the Dockerfile has it.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Passed to the builder as written (`docker-image://…`, a git URL).
+    Remote {
+        /// The name as the Dockerfile has it.
+        name: String,
+        /// What it stands for.
+        url: String,
+    },
+}
+
+/// Where a secret's value comes from; read when the builder asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// A value, such as one from the environment.
+    Value(Secret),
+}
+
+/// The ssh agent behind an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SshSource {
+    /// The socket of a running agent.
+    Agent(PathBuf),
+}
+
+/// What an engine made of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// The image's manifest, in the layout with everything it refers to.
+    pub manifest: Descriptor,
+    /// The platform that its config says.
+    pub platform: Platform,
+    /// Attestation manifests that came with it.
+    pub attestations: Vec<Descriptor>,
+    /// Address of the builder.
+    pub builder: String,
+    /// Bytes of blobs that travelled from the builder.
+    pub received: u64,
+    /// Bytes of context files that travelled to it.
+    pub sent: u64,
+}
+
+impl fmt::Debug for BuildRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildRequest").field("cell", &self.cell).finish_non_exhaustive()
+    }
+}

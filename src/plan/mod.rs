@@ -1,0 +1,1 @@
+//! A `Project` to cells in an order; pure.

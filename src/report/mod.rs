@@ -1,0 +1,1 @@
+//! Outcome and events to table, JSON and progress.

@@ -1,0 +1,147 @@
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use tempfile::NamedTempFile;
+
+use super::{Layout, StoreError};
+use crate::base::{Descriptor, Digest, DigestHasher};
+
+/// A blob being written: hashed on the way, invisible until [`BlobWriter::commit`], removed if dropped before.
+///
+/// Many writers, also of one digest and also in several processes, may work at once: each has a temporary file of its own
+/// and the last rename of equal bytes changes nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    layout: Layout,
+    file: NamedTempFile,
+    hasher: DigestHasher,
+    written: u64,
+}
+
+impl BlobWriter {
+    pub(super) fn new(layout: Layout, file: NamedTempFile) -> Self {
+        Self { layout, file, hasher: DigestHasher::new(), written: 0 }
+    }
+
+    /// Bytes taken so far.
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes the next bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(|source| StoreError::Io {
+            action: "write",
+            path: self.file.path().to_owned(),
+            source,
+        })?;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Starts again at the first byte.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        use std::io::Seek as _;
+        let path = self.file.path().to_owned();
+        let file = self.file.as_file_mut();
+        file.set_len(0).and_then(|()| file.rewind()).map_err(|source| StoreError::Io {
+            action: "truncate",
+            path,
+            source,
+        })?;
+        self.hasher = DigestHasher::new();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Makes the blob durable and visible under its digest.
+    ///
+    /// Checks size and digest where they are given, before anything becomes visible. When this returns, the bytes and their
+    /// name survive a power cut. A blob that is there already with the right size is kept as it is.
+    pub fn commit(self, expected: Option<Digest>, size: Option<u64>) -> Result<(Digest, u64), StoreError> {
+        let digest = self.hasher.finish();
+        if let Some(expected) = expected
+            && expected != digest
+        {
+            return Err(StoreError::Corrupt { expected, found: digest });
+        }
+        if let Some(size) = size
+            && size != self.written
+        {
+            return Err(StoreError::WrongSize { digest, expected: size, found: self.written });
+        }
+        self.layout.install(self.file, &digest, self.written)?;
+        Ok((digest, self.written))
+    }
+}
+
+/// A blob opened for reading at any offset, its size known, its digest not checked.
+///
+/// For ranged reads whose receiver checks the whole, as the builder does. Everything else uses [`VerifiedReader`].
+#[derive(Debug)]
+pub struct BlobReader {
+    /// The open file.
+    pub file: File,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Hashes what is read through it and refuses to reach the end if size or digest are not the expected ones.
+#[derive(Debug)]
+pub struct VerifiedReader<R> {
+    inner: R,
+    hasher: Option<DigestHasher>,
+    expected: Digest,
+    size: u64,
+    seen: u64,
+}
+
+impl<R: Read> VerifiedReader<R> {
+    /// Reads `inner`, which must hold exactly the blob of `descriptor`.
+    pub fn new(inner: R, descriptor: &Descriptor) -> Self {
+        Self { inner, hasher: Some(DigestHasher::new()), expected: descriptor.digest, size: descriptor.size, seen: 0 }
+    }
+
+    fn mismatch(&self, what: &str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("blob `{}` is corrupt: {what}", self.expected))
+    }
+}
+
+impl<R: Read> Read for VerifiedReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = self.inner.read(buffer)?;
+        self.seen += count as u64;
+        if self.seen > self.size {
+            return Err(self.mismatch(&format!("it is longer than the {} bytes of its descriptor", self.size)));
+        }
+        if count > 0 {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buffer[..count]);
+            }
+            return Ok(count);
+        }
+        if self.seen < self.size {
+            return Err(self.mismatch(&format!("it ends after {} of {} bytes", self.seen, self.size)));
+        }
+        if let Some(hasher) = self.hasher.take() {
+            let found = hasher.finish();
+            if found != self.expected {
+                return Err(self.mismatch(&format!("its bytes hash to `{found}`")));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Where a blob with `digest` is kept below a layout's root (image-spec, "image-layout", Blobs).
+pub(super) fn blob_path(root: &std::path::Path, digest: &Digest) -> PathBuf {
+    let mut path = root.join("blobs");
+    path.push("sha256");
+    path.push(digest.hex());
+    path
+}

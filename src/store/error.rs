@@ -1,0 +1,89 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::{Digest, ErrorClass, Failure};
+
+/// Why the layout could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file system refused an operation.
+    #[error("cannot {action} `{}`", .path.display())]
+    Io {
+        /// What was tried: `write`, `read`, `create`.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A blob is not in the layout.
+    #[error("blob `{digest}` is missing")]
+    Missing {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Bytes have another digest than they must have.
+    #[error("blob `{expected}` is corrupt: its bytes hash to `{found}`")]
+    Corrupt {
+        /// What it must be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// A blob has another size than its descriptor says.
+    #[error("blob `{digest}` has {found} bytes, its descriptor says {expected}")]
+    WrongSize {
+        /// Its digest.
+        digest: Digest,
+        /// What the descriptor says.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// A blob that must be read whole is over its bound.
+    #[error("blob `{digest}` has {size} bytes, over the limit of {limit} for its kind")]
+    TooLarge {
+        /// Its digest.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A directory is not an OCI image layout, or its `index.json` cannot be understood.
+    #[error("`{}` is not a usable OCI image layout: {reason}", .path.display())]
+    NotALayout {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Failure for StoreError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { .. } => ErrorClass::Disk,
+            Self::Missing { .. } => ErrorClass::Incomplete,
+            Self::Corrupt { .. } | Self::WrongSize { .. } | Self::TooLarge { .. } | Self::NotALayout { .. } => {
+                ErrorClass::Integrity
+            }
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space, then run the same command again: finished cells are kept".to_owned())
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("check who owns the state directory, or choose another with `--state DIR`".to_owned())
+            }
+            Self::Missing { .. } | Self::Corrupt { .. } | Self::WrongSize { .. } => {
+                Some("run `catamaran build`: it brings back what is missing".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The OCI image layout that all results live in.
+//!
+//! In: streams of bytes with the digest they must have. Out: verified blobs by digest, and an `index.json` that is never
+//! torn. Follows image-spec "image-layout". Synchronous; callers on a runtime go through `spawn_blocking`. This room must
+//! not know what builds, pushes or bundles.
+
+mod blob;
+mod error;
+mod layout;
+
+pub use blob::{BlobReader, BlobWriter, VerifiedReader};
+pub use error::StoreError;
+pub use layout::Layout;
+
+use std::io::Read;
+
+use crate::base::{Descriptor, Digest};
+
+/// Content-addressed blobs that can be read: a layout, or a bundle.
+///
+/// The trait carries the contract; implementations document only differences.
+pub trait BlobSource: Send + Sync {
+    /// Size of the blob, or `None` if it is not there. Does not hash it.
+    fn size_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError>;
+
+    /// Opens the blob, hashing while it is read: the read that reaches the end fails with an error of kind `InvalidData`
+    /// if size or digest are not the descriptor's. Reads that stop early prove nothing.
+    fn open(&self, descriptor: &Descriptor) -> Result<VerifiedReader<Box<dyn Read + Send>>, StoreError>;
+
+    /// The whole blob, verified, for small ones: refused if the descriptor's size is over `limit` bytes.
+    fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError>;
+}

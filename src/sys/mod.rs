@@ -1,0 +1,1 @@
+//! Linux: namespaces, mounts, id maps, child processes; the only room with `unsafe`.

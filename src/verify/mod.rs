@@ -1,0 +1,1 @@
+//! Is the thing complete and of the right kind? Read-only.

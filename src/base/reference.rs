@@ -369,6 +369,6 @@ mod tests {
             assert!(text.parse::<Reference>().is_err(), "{text:?}");
         }
         assert!(format!("a:{}", "x".repeat(129)).parse::<Reference>().is_err());
-        assert!("a--b__c.d/e_f".parse::<Reference>().is_ok());
+        assert!("x/a--b__c.d/e_f".parse::<Reference>().is_ok());
     }
 }

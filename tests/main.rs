@@ -1,1 +1,3 @@
-//! tests
+//! Everything that is tested from outside: one binary, so that it is linked once.
+
+mod architecture;

@@ -158,7 +158,8 @@ fn every_room_has_a_row_here_and_in_the_floor_plan() {
             .find(|line| line.contains(&format!("| `{room}` |")))
             .unwrap_or_else(|| panic!("room `{room}` has no row in ARCHITECTURE.md"));
         let said = row.split('|').nth(4).unwrap_or_default().trim();
-        let listed: Vec<&str> = said.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "-").collect();
+        let listed: Vec<&str> =
+            said.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "-").collect();
         assert_eq!(listed, *imports, "ARCHITECTURE.md and tests/architecture.rs differ on what `{room}` may import");
     }
 }
@@ -208,11 +209,8 @@ fn every_room_says_what_it_is_for() {
 /// Not a limit: what is largest is what a newcomer meets first, so the list is printed for whoever reads the log.
 #[test]
 fn the_largest_files_are_known() {
-    let mut sizes: Vec<(usize, PathBuf)> = files_by_room()
-        .into_values()
-        .flatten()
-        .map(|file| (code_of(&file).lines().count(), file))
-        .collect();
+    let mut sizes: Vec<(usize, PathBuf)> =
+        files_by_room().into_values().flatten().map(|file| (code_of(&file).lines().count(), file)).collect();
     sizes.sort_by(|a, b| b.cmp(a));
     for (lines, file) in sizes.iter().take(10) {
         println!("{lines:6} {}", file.strip_prefix(root()).expect("below the root").display());
@@ -222,6 +220,7 @@ fn the_largest_files_are_known() {
 
 #[test]
 fn the_import_reader_sees_every_form() {
-    let code = "use crate::base::Digest;\nuse crate::{event::Event, store::{Layout, BlobSource}};\nlet x = crate::run::go();";
+    let code =
+        "use crate::base::Digest;\nuse crate::{event::Event, store::{Layout, BlobSource}};\nlet x = crate::run::go();";
     assert_eq!(imported_rooms(code), ["base", "event", "store", "run"]);
 }

@@ -50,6 +50,16 @@ pub trait Failure: Error + Send + Sync + 'static {
         None
     }
 
+    /// The cause in the words of whoever reported it, where neither the message nor a source says it.
+    fn cause(&self) -> Option<String> {
+        None
+    }
+
+    /// Last lines that the failed program wrote, oldest first.
+    fn output(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Where in the user's files it comes from.
     fn span(&self) -> Option<Span> {
         None

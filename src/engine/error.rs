@@ -115,6 +115,20 @@ impl Failure for EngineError {
         }
     }
 
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::Build { message, .. } => Some(message.clone()),
+            _ => None,
+        }
+    }
+
+    fn output(&self) -> Vec<String> {
+        match self {
+            Self::Build { output, .. } => output.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     fn span(&self) -> Option<Span> {
         None
     }

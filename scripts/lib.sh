@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What every script here shares: where things are, and how to speak.
+# shellcheck disable=SC2034 # used by those who source it
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/catamaran

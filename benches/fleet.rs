@@ -1,0 +1,195 @@
+//! A whole fleet beside `buildx bake`: 12 components of 10 MB on a 50 MB base, two platforms, one daemon.
+//!
+//! `cargo bench --bench fleet [-- --runs N]`. Cold is an empty builder cache and no earlier result; cached is the same
+//! command again with everything in the builder's cache. For bake the results go to OCI directories, for catamaran to its
+//! layout. Medians, ratios and the peak memory of catamaran are printed; `scripts/setup bench` installs the parts.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Daemon {
+    child: Child,
+    address: String,
+    tools: PathBuf,
+}
+
+impl Daemon {
+    fn start(tools: &Path, directory: &Path) -> Self {
+        let address = format!("unix://{}", directory.join("b.sock").display());
+        let config = directory.join("buildkitd.toml");
+        fs::write(&config, "").expect("an empty config");
+        let log = fs::File::create(directory.join("buildkitd.log")).expect("a log");
+        let child = Command::new("unshare")
+            .args(["--fork", "--kill-child=KILL", "--pid", "--mount", "--mount-proc"])
+            .arg(tools.join("buildkitd"))
+            .arg("--config")
+            .arg(&config)
+            .arg("--root")
+            .arg(directory.join("root"))
+            .args(["--addr", &address])
+            .arg("--otel-socket-path")
+            .arg(directory.join("otel.sock"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("unshare and buildkitd");
+        let daemon = Self { child, address, tools: tools.to_owned() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !daemon.buildctl(&["debug", "workers"]) {
+            assert!(Instant::now() < deadline, "buildkitd did not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        daemon
+    }
+
+    fn buildctl(&self, arguments: &[&str]) -> bool {
+        Command::new(self.tools.join("buildctl"))
+            .args(["--addr", &self.address])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    fn forget(&self) {
+        assert!(self.buildctl(&["prune", "--all"]), "prune");
+        // Pruning ends before the snapshots are gone from the disk; let that not count against the next run.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Wall time, and the highest resident set in bytes that was seen.
+fn timed(mut command: Command) -> (Duration, u64) {
+    let start = Instant::now();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a program");
+    let mut stderr = child.stderr.take().expect("stderr");
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stderr.read_to_end(&mut text).ok();
+        text
+    });
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a status") {
+            break status;
+        }
+        if let Ok(text) = fs::read_to_string(&status_file) {
+            let kilobytes = text
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))
+                .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+            peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let took = start.elapsed();
+    let text = reader.join().expect("the reader");
+    assert!(status.success(), "{command:?}\n{}", String::from_utf8_lossy(&text));
+    (took, peak)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The tools that `scripts/setup bench` installed.
+fn tools() -> PathBuf {
+    let cache = std::env::var("XDG_CACHE_HOME")
+        .map_or_else(|_| PathBuf::from(std::env::var("HOME").expect("HOME")).join(".cache"), PathBuf::from);
+    cache.join("catamaran/tools/bin")
+}
+
+fn generate(fleet: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/generate-fleet");
+    let generated = Command::new(script)
+        .arg(fleet)
+        .args(["--components", "12", "--payload-mb", "10", "--base-mb", "50", "--bake"])
+        .stdout(Stdio::null())
+        .status()
+        .expect("scripts/generate-fleet");
+    assert!(generated.success(), "scripts/generate-fleet");
+}
+
+#[derive(Default)]
+struct Times {
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+impl Times {
+    fn print(&self, what: &str) {
+        let (ours, theirs) = (median(&self.ours), median(&self.theirs));
+        println!("  {what:7} each run: catamaran {:.2?}  bake {:.2?}", self.ours, self.theirs);
+        println!("  {what:7} catamaran {ours:6.2} s   buildx bake {theirs:6.2} s   ratio {:.2}", ours / theirs);
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let runs: usize = arguments
+        .iter()
+        .position(|argument| argument == "--runs")
+        .and_then(|at| arguments.get(at + 1)?.parse().ok())
+        .unwrap_or(3);
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let fleet = scratch.path().join("fleet");
+    generate(&fleet);
+    let daemon = Daemon::start(&tools(), scratch.path());
+    let buildx = || {
+        let mut command = Command::new(tools().join("buildx"));
+        command.env("BUILDX_CONFIG", scratch.path().join("buildx")).current_dir(&fleet);
+        command
+    };
+    let mut create = buildx();
+    create.args(["create", "--driver", "remote", "--name", "bench", &daemon.address]);
+    timed(create);
+    let bake = || {
+        let mut command = buildx();
+        command.args(["bake", "--builder", "bench", "--progress", "plain"]);
+        timed(command).0.as_secs_f64()
+    };
+    let mut peak = 0;
+    let mut catamaran = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catamaran"));
+        command.args(["build", "--progress", "plain", "--builder", &daemon.address]).current_dir(&fleet);
+        let (took, memory) = timed(command);
+        peak = peak.max(memory);
+        took.as_secs_f64()
+    };
+
+    let (mut cold, mut cached) = (Times::default(), Times::default());
+    for run in 0..runs {
+        // Who goes first alternates, so that a machine that slows down or warms up favours neither.
+        for ours in [run % 2 == 0, run % 2 != 0] {
+            daemon.forget();
+            fs::remove_dir_all(fleet.join(".catamaran")).ok();
+            fs::remove_dir_all(fleet.join("out")).ok();
+            if ours {
+                cold.ours.push(catamaran());
+                cached.ours.push(catamaran());
+            } else {
+                cold.theirs.push(bake());
+                cached.theirs.push(bake());
+            }
+        }
+    }
+    println!("fleet of 13 x 2 cells, {runs} runs each, medians");
+    cold.print("cold");
+    cached.print("cached");
+    println!("  peak memory of catamaran {} MB", peak / 1_000_000);
+}

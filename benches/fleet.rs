@@ -4,6 +4,8 @@
 //! command again with everything in the builder's cache. For bake the results go to OCI directories, for catamaran to its
 //! layout. Medians, ratios and the peak memory of catamaran are printed; `scripts/setup bench` installs the parts.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,1 +1,11 @@
-//! The conductor.
+//! The conductor: carries values from room to room, and decides what runs when.
+//!
+//! In: a plan, engines, a layout. Out: an outcome in which every cell is in exactly one state. Each room does its part and
+//! knows nothing of the next one; what goes from one to the other goes through here. This room must not know terminals,
+//! arguments or the environment.
+
+mod scheduler;
+
+pub use scheduler::{
+    Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
+};

@@ -1,1 +1,4 @@
 //! The BuildKit engine: drives `buildkitd` over gRPC.
+
+mod proto;
+mod session;

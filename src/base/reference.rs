@@ -38,8 +38,13 @@ pub struct InvalidReference {
 }
 
 impl InvalidReference {
-    fn new(text: &str, what: &'static str, reason: &'static str) -> Self {
+    pub(super) fn new(text: &str, what: &'static str, reason: &'static str) -> Self {
         Self { text: text.chars().take(300).collect(), what, reason }
+    }
+
+    /// The same reason, told of the text that was written rather than of one made from it.
+    pub(super) fn about(self, text: &str, what: &'static str) -> Self {
+        Self { reason: self.reason, ..Self::new(text, what, "") }
     }
 }
 

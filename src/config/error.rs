@@ -1,0 +1,131 @@
+use std::path::PathBuf;
+
+use crate::base::{ErrorClass, Failure, Span};
+
+/// One thing that is wrong with the project's files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigProblem {
+    /// No project file in the directory or above it.
+    #[error("no `catamaran.toml` in `{}` or in any directory above it", directory.display())]
+    NoProject {
+        /// Where the search began.
+        directory: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+        /// Where it is named, if in a file.
+        span: Option<Span>,
+    },
+    /// A file is not what its language allows.
+    #[error("{message}")]
+    Syntax {
+        /// The parser's words.
+        message: String,
+        /// Where.
+        span: Span,
+    },
+    /// A key that does not exist in this table.
+    #[error("unknown key `{key}` in {table}")]
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// The table, in words: `[component.nginx]`.
+        table: String,
+        /// The key that was probably meant, or the keys there are.
+        help: String,
+        /// Where.
+        span: Span,
+    },
+    /// A value of the wrong type or outside what is allowed.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to write instead.
+        help: Option<String>,
+        /// Where, if it was written in a file.
+        span: Option<Span>,
+    },
+}
+
+/// Everything that was found wrong, in the order of the files. Never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", first)]
+pub struct ConfigError {
+    first: Box<ConfigProblem>,
+    others: Vec<ConfigProblem>,
+}
+
+impl ConfigError {
+    /// All problems, the first one first.
+    pub fn problems(&self) -> impl Iterator<Item = &ConfigProblem> {
+        std::iter::once(&*self.first).chain(&self.others)
+    }
+}
+
+impl From<Vec<ConfigProblem>> for ConfigError {
+    /// Panics never: an empty list, which would be a bug of the caller, becomes a problem that says so.
+    fn from(problems: Vec<ConfigProblem>) -> Self {
+        let mut problems = problems.into_iter();
+        let first = problems.next().unwrap_or_else(|| ConfigProblem::Invalid {
+            message: "the project was refused without a reason".to_owned(),
+            help: None,
+            span: None,
+        });
+        Self { first: Box::new(first), others: problems.collect() }
+    }
+}
+
+impl From<ConfigProblem> for ConfigError {
+    fn from(problem: ConfigProblem) -> Self {
+        Self { first: Box::new(problem), others: Vec::new() }
+    }
+}
+
+impl Failure for ConfigProblem {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Config
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::NoProject { .. } => Some("write one with `catamaran init`, or name a file with `-f FILE`".to_owned()),
+            Self::UnknownKey { help, .. } => Some(help.clone()),
+            Self::Invalid { help, .. } => help.clone(),
+            Self::Unreadable { .. } | Self::Syntax { .. } => None,
+        }
+    }
+
+    fn span(&self) -> Option<Span> {
+        match self {
+            Self::NoProject { .. } => None,
+            Self::Unreadable { span, .. } | Self::Invalid { span, .. } => span.clone(),
+            Self::Syntax { span, .. } | Self::UnknownKey { span, .. } => Some(span.clone()),
+        }
+    }
+}
+
+impl Failure for ConfigError {
+    fn class(&self) -> ErrorClass {
+        self.first.class()
+    }
+
+    fn help(&self) -> Option<String> {
+        self.first.help()
+    }
+
+    fn span(&self) -> Option<Span> {
+        self.first.span()
+    }
+
+    fn others(&self) -> Vec<&dyn Failure> {
+        self.others.iter().map(|problem| problem as &dyn Failure).collect()
+    }
+}

@@ -1,0 +1,189 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use crate::base::{ComponentName, Epoch, Platform, Prefix, Reference, Repository, Span, Spanned, Tag};
+
+/// Where to look for a project and what it may use.
+#[derive(Debug, Clone, Default)]
+pub struct LoadRequest {
+    /// `-C`, or the working directory. The search for `catamaran.toml` goes up from here; `files` are relative to it.
+    pub directory: PathBuf,
+    /// `-f`, in order; empty to search.
+    pub files: Vec<PathBuf>,
+    /// The process environment, as `cli` read it. Only names that the project mentions are looked at.
+    pub environment: BTreeMap<String, String>,
+    /// `--set NAME=VALUE`, in order; the last one of a name wins, over everything else.
+    pub sets: Vec<(String, String)>,
+}
+
+/// A project as its files say it: every value validated by itself, paths resolved, nothing compared with anything yet.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// `name`, or the folder's.
+    pub name: String,
+    /// The project file; the first one where there are several.
+    pub file: PathBuf,
+    /// The folder of that file; `.catamaran` lies here.
+    pub root: PathBuf,
+    /// `platforms`.
+    pub platforms: Vec<Spanned<Platform>>,
+    /// `image`: the repository name below a prefix, with `{component}` in it.
+    pub image: Spanned<String>,
+    /// `tag`, with `${…}` and `{git}` filled in.
+    pub tag: Spanned<Tag>,
+    /// `registry`.
+    pub registries: Vec<Spanned<Prefix>>,
+    /// `arch-tags`.
+    pub arch_tags: bool,
+    /// SOURCE_DATE_EPOCH or `epoch`.
+    pub epoch: Option<Epoch>,
+    /// `[vars]`, resolved, by name.
+    pub vars: IndexMap<String, Variable>,
+    /// `[component.*]`, in the order of the file.
+    pub components: IndexMap<ComponentName, ComponentSpec>,
+    /// `[external.*]`.
+    pub externals: IndexMap<ComponentName, ExternalSpec>,
+    /// `[service.*]`.
+    pub services: IndexMap<ComponentName, ServiceSpec>,
+    /// `[builder.*]`.
+    pub builders: IndexMap<String, BuilderSpec>,
+    /// `[group.*]`: a name for several components on a command line.
+    pub groups: IndexMap<String, Vec<Spanned<ComponentName>>>,
+}
+
+/// One `[component.NAME]`.
+#[derive(Debug, Clone)]
+pub struct ComponentSpec {
+    /// Where its header stands.
+    pub span: Option<Span>,
+    /// The main context: a directory, or a URL that the builder fetches.
+    pub context: Spanned<ContextRef>,
+    /// The Dockerfile.
+    pub dockerfile: Spanned<PathBuf>,
+    /// A Dockerfile written in the project file itself; then `dockerfile` only names it in messages.
+    pub dockerfile_inline: Option<Spanned<String>>,
+    /// The stage to build; the last one if absent.
+    pub target: Option<Spanned<String>>,
+    /// Components that come first, and services that run while this is built.
+    pub needs: Vec<Spanned<ComponentName>>,
+    /// Named contexts.
+    pub contexts: IndexMap<String, Spanned<ContextRef>>,
+    /// Build arguments.
+    pub args: IndexMap<String, Spanned<String>>,
+    /// Image labels.
+    pub labels: IndexMap<String, Spanned<String>>,
+    /// Build secrets by id.
+    pub secrets: IndexMap<String, Spanned<SecretSpec>>,
+    /// Ids of ssh agents that are offered, with the socket where one was written; else SSH_AUTH_SOCK is meant.
+    pub ssh: IndexMap<String, Option<PathBuf>>,
+    /// Extra `/etc/hosts` entries, (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// Ignore the builder's cache.
+    pub no_cache: bool,
+    /// Narrower platforms than the project's.
+    pub platforms: Option<Vec<Spanned<Platform>>>,
+    /// Why it is left out.
+    pub exclude: Option<Spanned<String>>,
+    /// Repository name in place of the project's `image`.
+    pub image: Option<Spanned<String>>,
+    /// Tag in place of the project's.
+    pub tag: Option<Spanned<Tag>>,
+    /// Prefixes in place of the project's.
+    pub registries: Option<Vec<Spanned<Prefix>>>,
+    /// Whole references in place of prefix, image and tag (`tags` of a bake or compose file).
+    pub references: Option<Vec<Spanned<Reference>>>,
+}
+
+/// What a context stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextRef {
+    /// `component:NAME`: the result of another component for the same platform.
+    Component(ComponentName),
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// `docker-image://…`, a git or http(s) URL: for the builder to fetch.
+    Remote(String),
+}
+
+/// One `[external.NAME]`: mirrored, not built.
+#[derive(Debug, Clone)]
+pub struct ExternalSpec {
+    /// Where its header stands.
+    pub span: Option<Span>,
+    /// Where it comes from.
+    pub image: Spanned<Reference>,
+    /// Narrower platforms than the project's.
+    pub platforms: Option<Vec<Spanned<Platform>>>,
+    /// `as`: repository below the prefix, and tag.
+    pub published: Option<Spanned<(Repository, Tag)>>,
+    /// Why it is left out.
+    pub exclude: Option<Spanned<String>>,
+}
+
+/// One `[service.NAME]`: the component or external of that name runs while cells that need it build.
+#[derive(Debug, Clone)]
+pub struct ServiceSpec {
+    /// Where its header stands.
+    pub span: Option<Span>,
+    /// The port it listens on.
+    pub port: Option<u16>,
+    /// How to tell that it is up.
+    pub ready: Option<Spanned<Readiness>>,
+}
+
+/// How to tell that a service is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// An `http://` URL that answers with a good status.
+    Http(String),
+    /// `tcp://host:port` that accepts.
+    Tcp(String),
+    /// A command in its container that exits with 0.
+    Exec(Vec<String>),
+}
+
+/// One `[builder.NAME]`.
+#[derive(Debug, Clone)]
+pub struct BuilderSpec {
+    /// Its address, such as `tcp://arm.example.com:1234`.
+    pub address: Spanned<String>,
+    /// The platforms it takes; empty: every one that no other builder takes.
+    pub platforms: Vec<Spanned<Platform>>,
+    /// Certificate authority of its server.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where the value of a secret is found when it is needed. The value is never in the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSpec {
+    /// A file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+}
+
+/// A value of `[vars]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// The value.
+    pub value: String,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// Who set a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a file of `[vars] files`.
+    File(Span),
+    /// `[vars] set`.
+    Project(Span),
+    /// The environment.
+    Environment,
+    /// `--set`.
+    CommandLine,
+}

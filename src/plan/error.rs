@@ -1,0 +1,179 @@
+use std::path::PathBuf;
+
+use crate::base::{ErrorClass, Failure, Span};
+use crate::dockerfile::DockerfileProblem;
+
+/// One thing that is wrong with a project as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanProblem {
+    /// There is no platform to build for.
+    #[error("`{project}` has no platforms")]
+    NoPlatforms {
+        /// The project or component.
+        project: String,
+        /// Where the empty list stands, if it was written.
+        span: Option<Span>,
+    },
+    /// There is nowhere to push to.
+    #[error("there is no registry to push to")]
+    NoRegistry {
+        /// The project file.
+        file: PathBuf,
+    },
+    /// A name that no component, external or service has.
+    #[error("unknown component `{name}`{}", place(wanted_by.as_ref()))]
+    UnknownComponent {
+        /// As written.
+        name: String,
+        /// What refers to it, in words.
+        wanted_by: Option<String>,
+        /// The name that was probably meant, or the names there are.
+        help: String,
+        /// Where.
+        span: Option<Span>,
+    },
+    /// Components wait for each other in a circle.
+    #[error("components need each other in a circle: {}", path.join(" -> "))]
+    Cycle {
+        /// The names, the first one again at the end.
+        path: Vec<String>,
+        /// Where one of the edges is declared.
+        span: Option<Span>,
+    },
+    /// A Dockerfile is not there.
+    #[error("component `{component}`: there is no `{}`", path.display())]
+    MissingDockerfile {
+        /// Whose.
+        component: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// What to write instead.
+        help: String,
+        /// Where it is named.
+        span: Option<Span>,
+    },
+    /// A file cannot be read.
+    #[error("component `{component}`: cannot read `{}`", path.display())]
+    Unreadable {
+        /// Whose.
+        component: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+        /// Where it is named.
+        span: Option<Span>,
+    },
+    /// A Dockerfile is broken.
+    #[error("component `{component}`: {problem}")]
+    Dockerfile {
+        /// Whose.
+        component: String,
+        /// What is wrong with it.
+        problem: DockerfileProblem,
+    },
+    /// Anything else that does not fit together.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to write instead.
+        help: Option<String>,
+        /// Where.
+        span: Option<Span>,
+    },
+}
+
+fn place(wanted_by: Option<&String>) -> String {
+    wanted_by.map_or_else(String::new, |place| format!(" in {place}"))
+}
+
+/// Everything that was found wrong. Never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", first)]
+pub struct PlanError {
+    first: Box<PlanProblem>,
+    others: Vec<PlanProblem>,
+}
+
+impl PlanError {
+    /// All problems, the first one first.
+    pub fn problems(&self) -> impl Iterator<Item = &PlanProblem> {
+        std::iter::once(&*self.first).chain(&self.others)
+    }
+}
+
+impl From<Vec<PlanProblem>> for PlanError {
+    /// An empty list, which would be a bug of the caller, becomes a problem that says so.
+    fn from(problems: Vec<PlanProblem>) -> Self {
+        let mut problems = problems.into_iter();
+        let first = problems.next().unwrap_or_else(|| PlanProblem::Invalid {
+            message: "the plan was refused without a reason".to_owned(),
+            help: None,
+            span: None,
+        });
+        Self { first: Box::new(first), others: problems.collect() }
+    }
+}
+
+impl From<PlanProblem> for PlanError {
+    fn from(problem: PlanProblem) -> Self {
+        Self { first: Box::new(problem), others: Vec::new() }
+    }
+}
+
+impl Failure for PlanProblem {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Config
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::NoPlatforms { .. } => {
+                Some("name what to build for, such as platforms = [\"linux/amd64\", \"linux/arm64\"]".to_owned())
+            }
+            Self::NoRegistry { file } => Some(format!(
+                "set registry = [\"registry.example.com/team\"] in `{}`, or give `--to PREFIX`",
+                file.display()
+            )),
+            Self::UnknownComponent { help, .. } | Self::MissingDockerfile { help, .. } => Some(help.clone()),
+            Self::Cycle { .. } => Some("take one of these needs out".to_owned()),
+            Self::Dockerfile { problem, .. } => problem.help(),
+            Self::Invalid { help, .. } => help.clone(),
+            Self::Unreadable { .. } => None,
+        }
+    }
+
+    fn span(&self) -> Option<Span> {
+        match self {
+            Self::NoPlatforms { span, .. }
+            | Self::UnknownComponent { span, .. }
+            | Self::Cycle { span, .. }
+            | Self::MissingDockerfile { span, .. }
+            | Self::Unreadable { span, .. }
+            | Self::Invalid { span, .. } => span.clone(),
+            Self::Dockerfile { problem, .. } => problem.span(),
+            Self::NoRegistry { .. } => None,
+        }
+    }
+}
+
+impl Failure for PlanError {
+    fn class(&self) -> ErrorClass {
+        self.first.class()
+    }
+
+    fn help(&self) -> Option<String> {
+        self.first.help()
+    }
+
+    fn span(&self) -> Option<Span> {
+        self.first.span()
+    }
+
+    fn others(&self) -> Vec<&dyn Failure> {
+        self.others.iter().map(|problem| problem as &dyn Failure).collect()
+    }
+}

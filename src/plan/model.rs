@@ -1,0 +1,297 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span};
+use crate::config::{BuilderSpec, Readiness, SecretSpec};
+
+/// What a command line narrows or replaces.
+#[derive(Debug, Clone, Default)]
+pub struct PlanOptions {
+    /// `--platform`: only these; the result is a subset.
+    pub platforms: Option<Vec<Platform>>,
+    /// Names on the command line; empty for everything.
+    pub names: Vec<Selector>,
+    /// `--to`, in place of the project's registries; empty to keep them.
+    pub to: Vec<Prefix>,
+    /// The platform of the builder, for `BUILDPLATFORM` in Dockerfiles; the host's if unknown.
+    pub build_platform: Option<Platform>,
+}
+
+/// `NAME`, `NAME/PLATFORM`, or a glob (`*`, `?`, `[…]`) in the place of either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    pub(super) text: String,
+}
+
+impl FromStr for Selector {
+    type Err = std::convert::Infallible;
+
+    /// Takes any text: whether it selects anything is known only to [`plan`](super::plan).
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// What will happen: the resolved matrix.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Name of the project.
+    pub project: String,
+    /// The project's tag, for headlines; components may have their own.
+    pub tag: String,
+    /// The project file.
+    pub file: PathBuf,
+    /// Its folder.
+    pub root: PathBuf,
+    /// The platforms of the matrix, after `--platform`, in the project's order.
+    pub platforms: Vec<Platform>,
+    /// Where a release goes: `--to`, else the project's `registry`. May be empty, see [`Plan::require_registries`].
+    pub registries: Vec<Prefix>,
+    /// Whether TAG-ARCH names are pushed too; the names are those of [`arch_reference`](super::arch_reference).
+    pub arch_tags: bool,
+    /// Times in images are clamped to this.
+    pub epoch: Option<Epoch>,
+    /// Components and externals, excluded ones too, in the order of the project.
+    pub components: Vec<Component>,
+    /// All cells, needed ones before those that need them; cells of excluded components are here too, and are nowhere needed.
+    pub cells: Vec<Cell>,
+    /// Services by name.
+    pub services: IndexMap<ComponentName, PlannedService>,
+    /// Named builders.
+    pub builders: IndexMap<String, BuilderSpec>,
+    /// What of the command line narrowed this plan, if anything did.
+    pub subset: Subset,
+}
+
+/// What narrowed a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Subset {
+    /// `--platform` left platforms out: what is not in `cells` is not judged.
+    pub platforms: bool,
+    /// Names were given: `Cell::selection` says which cells they mean; `cells` is the whole matrix.
+    pub names: bool,
+}
+
+/// One component or external.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Its name.
+    pub name: ComponentName,
+    /// Built or mirrored.
+    pub kind: ComponentKind,
+    /// What its index is published as, one per prefix (or per tag of a bake file). Never empty; the first one is its name
+    /// in the layout and in bundles.
+    pub references: Vec<Reference>,
+    /// Whether `references` say where to push: there was a prefix, or they were written whole.
+    pub addressed: bool,
+    /// The Dockerfile, relative to the project's root where it is below it.
+    pub dockerfile: Option<PathBuf>,
+    /// Its platforms in this plan, sorted.
+    pub platforms: Vec<Platform>,
+    /// The declared reason, if it is left out.
+    pub excluded: Option<String>,
+    /// 1 for what needs no other component, else one more than the latest that it needs.
+    pub phase: usize,
+    /// Images from outside that its Dockerfile starts from or copies from, each once, as written after expansion.
+    pub bases: Vec<String>,
+    /// The components it waits for and why.
+    pub needs: Vec<Need>,
+    /// Where it is declared.
+    pub span: Option<Span>,
+}
+
+/// Built or mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentKind {
+    /// Made from a Dockerfile.
+    Built,
+    /// A third-party image that is mirrored.
+    External,
+}
+
+/// A component that another one waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The other component.
+    pub name: ComponentName,
+    /// Whether it runs meanwhile.
+    pub service: bool,
+    /// Why.
+    pub reason: NeedReason,
+}
+
+/// Why a component waits for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NeedReason {
+    /// `needs` says so.
+    Declared,
+    /// `contexts.NAME = "component:…"`.
+    Context(String),
+    /// A `FROM`, `COPY --from` or mount of its Dockerfile names the other's image, as written here.
+    Inferred(String),
+}
+
+/// A service and the one cell it runs from.
+#[derive(Debug, Clone)]
+pub struct PlannedService {
+    /// The cell; of the host's platform where the component has it.
+    pub cell: CellId,
+    /// The port it listens on.
+    pub port: Option<u16>,
+    /// How to tell that it is up.
+    pub ready: Option<Readiness>,
+}
+
+/// One cell of the matrix.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// Which.
+    pub id: CellId,
+    /// The cells it waits for. All of them are earlier in [`Plan::cells`], none of them is excluded.
+    pub needs: Vec<CellId>,
+    /// The services (of [`Plan::services`]) that run while it is built; their cells are in `needs` too.
+    pub services: Vec<ComponentName>,
+    /// What brings it about.
+    pub work: CellWork,
+    /// Whether the names on the command line mean it.
+    pub selection: Selection,
+}
+
+/// Whether the names on a command line mean a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selection {
+    /// Not asked for, and nothing that was asked for needs it.
+    Unselected,
+    /// Needed by a cell that was asked for.
+    Required,
+    /// Asked for, by name or because no name was given.
+    Selected,
+}
+
+/// What brings a cell about.
+#[derive(Debug, Clone)]
+pub enum CellWork {
+    /// An engine builds it.
+    Build(Box<CellBuild>),
+    /// It is copied from a registry.
+    Mirror(Reference),
+    /// It is left out, for this declared reason.
+    Excluded(String),
+}
+
+/// Everything about a cell that an engine has to know, and that needs no I/O to find out.
+#[derive(Debug, Clone)]
+pub struct CellBuild {
+    /// The main context.
+    pub context: ContextSource,
+    /// The Dockerfile's path. For a rendered template the path of the template: see `rendered`.
+    pub dockerfile: PathBuf,
+    /// Text to build from in place of the file's: a rendered template or an inline Dockerfile. Whoever runs the plan
+    /// writes it to a content-addressed place in the state directory.
+    pub rendered: Option<Arc<str>>,
+    /// The stage to build.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Image labels.
+    pub labels: BTreeMap<String, String>,
+    /// Named contexts, declared and inferred.
+    pub contexts: Vec<PlannedContext>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSpec>,
+    /// Ssh agents by id; without a socket SSH_AUTH_SOCK is meant.
+    pub ssh: BTreeMap<String, Option<PathBuf>>,
+    /// Extra `/etc/hosts` entries, (name, address).
+    pub extra_hosts: Vec<(String, String)>,
+    /// Ignore the builder's cache.
+    pub no_cache: bool,
+    /// The platforms on which a RUN of this build executes, with the line of the first one. Stages of the builder's own
+    /// platform (`--platform=$BUILDPLATFORM`) are not counted: empty means that no emulator is ever needed.
+    pub executes: Vec<(Platform, Span)>,
+    /// Images that the builder pulls from outside for this cell.
+    pub bases: Vec<Base>,
+}
+
+/// An image from outside that a cell needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// As written, after expansion.
+    pub reference: Reference,
+    /// For which platform; none: for the builder's own.
+    pub platform: Option<Platform>,
+    /// Where.
+    pub span: Span,
+}
+
+/// A named context of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedContext {
+    /// The name, as the Dockerfile has it.
+    pub name: String,
+    /// What it stands for.
+    pub source: ContextSource,
+}
+
+/// Where a context comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// Another cell's result, by digest.
+    Cell(CellId),
+    /// A directory.
+    Directory(PathBuf),
+    /// A URL for the builder.
+    Remote(String),
+}
+
+impl Plan {
+    /// The component of this name.
+    pub fn component(&self, name: &ComponentName) -> Option<&Component> {
+        self.components.iter().find(|component| component.name == *name)
+    }
+
+    /// The cell of this id.
+    pub fn cell(&self, id: &CellId) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.id == *id)
+    }
+
+    /// The cells that count: all but the excluded ones.
+    pub fn expected(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| !cell.is_excluded())
+    }
+}
+
+impl Cell {
+    /// Whether it is left out.
+    pub fn is_excluded(&self) -> bool {
+        matches!(self.work, CellWork::Excluded(_))
+    }
+
+    /// What to build, where it is built.
+    pub fn build(&self) -> Option<&CellBuild> {
+        match &self.work {
+            CellWork::Build(build) => Some(build),
+            CellWork::Mirror(_) | CellWork::Excluded(_) => None,
+        }
+    }
+}
+
+impl Plan {
+    /// The prefixes that a release goes to; having none is a configuration error, known before anything is contacted.
+    pub fn require_registries(&self) -> Result<&[Prefix], super::PlanError> {
+        if self.components.iter().any(|component| component.excluded.is_none() && !component.addressed) {
+            return Err(super::PlanProblem::NoRegistry { file: self.file.clone() }.into());
+        }
+        Ok(&self.registries)
+    }
+}

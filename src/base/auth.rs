@@ -50,4 +50,9 @@ pub trait CredentialSource: Send + Sync {
     /// Credentials for `host` (`registry.example.com:5000`; Docker Hub is `docker.io`) and, where entries are
     /// path-scoped, `repository`. `None` means anonymous.
     fn credentials<'a>(&'a self, host: &'a str, repository: Option<&'a str>) -> CredentialFuture<'a>;
+
+    /// Where this source looks, for people whose login was not found. Names no secret.
+    fn places(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -1,0 +1,263 @@
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::{CredentialError, ErrorClass, Failure, Printable};
+use crate::store::StoreError;
+
+/// Why a registry could not be read or written.
+///
+/// Retries have happened before any of these is returned. No variant holds a credential, a token or a signed URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The client itself cannot be made.
+    #[error("cannot set up the registry client: {reason}")]
+    Setup {
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A file with certificate authorities cannot be used.
+    #[error("cannot use the certificate file `{}`", .path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A name that no registry can take, or that names no registry.
+    #[error("cannot use `{name}`: {reason}")]
+    Name {
+        /// The reference or repository as written.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The registry wants other credentials than there are.
+    #[error("`{host}` does not let us {action}: {reason}")]
+    Auth {
+        /// The registry.
+        host: String,
+        /// What was to be done: `push to fleet/nginx`.
+        action: String,
+        /// In which way credentials are missing or refused.
+        reason: String,
+        /// Where credentials were looked for.
+        looked: Vec<String>,
+    },
+    /// The registry knows who we are and says no.
+    #[error("`{host}` denies to {action}{answer}")]
+    Denied {
+        /// The registry.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// What it said.
+        answer: Answer,
+    },
+    /// The registry does not have it.
+    #[error("`{host}` has no {what}")]
+    NotFound {
+        /// The registry.
+        host: String,
+        /// `manifest fleet/nginx:1.0`, `blob sha256:… in fleet/nginx`.
+        what: String,
+    },
+    /// The registry asked to slow down, and kept asking.
+    #[error("`{host}` limits our requests: could not {action} after {tries} tries and {} s of waiting", .waited.as_secs())]
+    RateLimited {
+        /// The registry.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// How often it was tried.
+        tries: u32,
+        /// How long was waited between the tries.
+        waited: Duration,
+    },
+    /// The registry could not be reached, or broke off, or cannot be trusted (TLS).
+    #[error("cannot {action} at `{host}`: {reason}")]
+    Network {
+        /// The host: the registry's, its token server's or where it redirects to.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// The cause as the system or the TLS library put it.
+        reason: String,
+        /// What to do, where the cause tells.
+        help: Option<String>,
+    },
+    /// No byte moved for too long.
+    #[error("cannot {action} at `{host}`: no progress for {} s", .limit.as_secs())]
+    Stalled {
+        /// The host.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// How long is too long.
+        limit: Duration,
+    },
+    /// The registry understood and said no, or failed on its side again and again.
+    #[error("`{host}` refused to {action}: status {status}{answer}")]
+    Refused {
+        /// The host.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        answer: Answer,
+    },
+    /// The registry broke the protocol in a way that cannot be worked around.
+    #[error("`{host}` answered wrongly when asked to {action}: {reason}")]
+    Protocol {
+        /// The host.
+        host: String,
+        /// What was to be done.
+        action: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// What a registry holds or serves is not what it must be.
+    #[error("{what} is not what was published: {reason}")]
+    Integrity {
+        /// `manifest sha256:… of fleet/nginx at 127.0.0.1:5000`.
+        what: String,
+        /// Expected and found.
+        reason: String,
+    },
+    /// The layout could not give or take a blob.
+    #[error("the layout cannot be used")]
+    Store(#[from] StoreError),
+    /// Credentials could not be looked up.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// Some tags of the release are new and some are old, and putting the old ones back did not work either.
+    #[error("the release is half published: {} of its tags are new, {} are not", .moved.len(), .left.len())]
+    Mixed {
+        /// References that show the new release.
+        moved: Vec<String>,
+        /// References that do not.
+        left: Vec<String>,
+        /// What stopped it.
+        source: Box<RegistryError>,
+    },
+    /// The run was stopped.
+    #[error("cancelled before any tag moved")]
+    Cancelled,
+    /// Several independent things went wrong; the first one is told, the rest is in [`Failure::others`].
+    #[error("{first}")]
+    Several {
+        /// What went wrong first.
+        first: Box<RegistryError>,
+        /// What else did, in the order it was seen.
+        rest: Vec<RegistryError>,
+    },
+}
+
+/// What a registry said with an error: codes and messages of its JSON answer, or the beginning of anything else.
+///
+/// Bounded and made printable when it is read; shown after ` (`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Codes of distribution-spec "Error codes", such as `DENIED`, in the order given.
+    pub codes: Vec<String>,
+    /// For people.
+    pub text: String,
+}
+
+impl Answer {
+    /// Whether `code` is among the codes.
+    pub fn has(&self, code: &str) -> bool {
+        self.codes.iter().any(|known| known == code)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.is_empty() { Ok(()) } else { write!(f, " ({})", Printable(&self.text)) }
+    }
+}
+
+impl RegistryError {
+    /// One error out of all that were seen; `None` if there were none.
+    pub(crate) fn of_many(errors: Vec<Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let first = errors.next()?;
+        let rest: Vec<Self> = errors.collect();
+        Some(if rest.is_empty() { first } else { Self::Several { first: Box::new(first), rest } })
+    }
+
+    /// Whether the other side is what failed, so that other work at other hosts may still go well.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Cancelled | Self::Setup { .. } | Self::Ca { .. })
+    }
+}
+
+impl Failure for RegistryError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Setup { .. } => ErrorClass::Internal,
+            Self::Ca { .. } | Self::Name { .. } => ErrorClass::Config,
+            Self::Auth { .. } | Self::Denied { .. } | Self::Credentials(_) => ErrorClass::Auth,
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::RateLimited { .. } => ErrorClass::RateLimited,
+            Self::Network { .. } | Self::Stalled { .. } => ErrorClass::Network,
+            Self::Refused { .. } | Self::Protocol { .. } => ErrorClass::Refused,
+            Self::Integrity { .. } => ErrorClass::Integrity,
+            Self::Store(error) => error.class(),
+            Self::Mixed { source, .. } => source.class(),
+            Self::Cancelled => ErrorClass::Cancelled,
+            Self::Several { first, .. } => first.class(),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Auth { host, looked, .. } if looked.is_empty() => {
+                Some(format!("log in first, for example with `skopeo login {host}`"))
+            }
+            Self::Auth { host, looked, .. } => Some(format!(
+                "log in with an account that may do this, for example with `skopeo login {host}`; looked in {}",
+                looked.join(", ")
+            )),
+            Self::Denied { .. } => Some("ask for the permission, or publish elsewhere with `--to PREFIX`".to_owned()),
+            Self::RateLimited { .. } => Some("run the same command again later: what is there is kept".to_owned()),
+            Self::Network { help: Some(help), .. } => Some(help.clone()),
+            Self::Network { .. } | Self::Stalled { .. } => {
+                Some("run the same command again: what is there is kept".to_owned())
+            }
+            Self::Refused { status: 413, .. } => {
+                Some("raise the size limit of the proxy in front of the registry".to_owned())
+            }
+            Self::Integrity { .. } => Some("do not use what the registry serves; push again".to_owned()),
+            Self::Mixed { moved, left, .. } => Some(format!(
+                "run the same command again to finish; new: {}; not new: {}",
+                moved.join(", "),
+                left.join(", ")
+            )),
+            Self::Store(error) => error.help(),
+            Self::Several { first, .. } => first.help(),
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::Several { first, .. } => {
+                first.source().map(ToString::to_string).or_else(|| Failure::cause(first.as_ref()))
+            }
+            _ => None,
+        }
+    }
+
+    fn others(&self) -> Vec<&dyn Failure> {
+        match self {
+            Self::Several { rest, .. } => rest.iter().map(|error| error as &dyn Failure).collect(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub trait Failure: Error + Send + Sync + 'static {
     }
 
     /// The cause in the words of whoever reported it, where neither the message nor a source says it.
-    fn cause(&self) -> Option<String> {
+    fn reported(&self) -> Option<String> {
         None
     }
 
@@ -74,5 +74,42 @@ pub trait Failure: Error + Send + Sync + 'static {
     /// Further independent findings that are reported together with this one.
     fn others(&self) -> Vec<&dyn Failure> {
         Vec::new()
+    }
+}
+
+/// An error of any room is an error itself, so that it can be a source and be passed on as it is.
+impl Error for Box<dyn Failure> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        (**self).source()
+    }
+}
+
+impl Failure for Box<dyn Failure> {
+    fn class(&self) -> ErrorClass {
+        (**self).class()
+    }
+
+    fn help(&self) -> Option<String> {
+        (**self).help()
+    }
+
+    fn reported(&self) -> Option<String> {
+        (**self).reported()
+    }
+
+    fn output(&self) -> Vec<String> {
+        (**self).output()
+    }
+
+    fn span(&self) -> Option<Span> {
+        (**self).span()
+    }
+
+    fn excerpt(&self) -> Option<(SourceText, usize, usize)> {
+        (**self).excerpt()
+    }
+
+    fn others(&self) -> Vec<&dyn Failure> {
+        (**self).others()
     }
 }

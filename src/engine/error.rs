@@ -115,7 +115,7 @@ impl Failure for EngineError {
         }
     }
 
-    fn cause(&self) -> Option<String> {
+    fn reported(&self) -> Option<String> {
         match self {
             Self::Build { message, .. } => Some(message.clone()),
             _ => None,

@@ -1,6 +1,5 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::future::Future;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -320,5 +319,4 @@ fn panic_message(error: JoinError) -> String {
 }
 
 #[cfg(test)]
-#[path = "scheduler_tests.rs"]
 mod tests;

@@ -1,0 +1,102 @@
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::state::write_atomically;
+use super::{RunError, StateDir};
+use crate::base::{CellId, ComponentName, Descriptor, Platform};
+
+/// What a cell's last good build made: the link from a cell to its image in the layout.
+///
+/// Kept as JSON in `cells/COMPONENT/OS-ARCH.json` of the state directory. Readers of version 1 ignore members they do not
+/// know; a record of another version counts as none, so the cell is built again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    schema: String,
+    /// The component or external.
+    pub component: ComponentName,
+    /// The platform.
+    pub platform: Platform,
+    /// The image's manifest.
+    pub manifest: Descriptor,
+    /// Address of the builder that made it.
+    pub builder: Option<String>,
+    /// Whether its programs ran through an emulator.
+    pub emulated: bool,
+    /// How long the build took.
+    pub seconds: f64,
+}
+
+const SCHEMA: &str = "catamaran/cell/v1";
+
+/// A record is under a kilobyte; a file over this is not one.
+const LIMIT: u64 = 64 << 10;
+
+impl CellRecord {
+    /// The record of a build.
+    pub fn new(cell: &CellId, manifest: Descriptor, builder: Option<String>, emulated: bool, seconds: f64) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            component: cell.component.clone(),
+            platform: cell.platform.clone(),
+            manifest,
+            builder,
+            emulated,
+            seconds,
+        }
+    }
+
+    /// The record of `cell`, if there is one that can be used: of this version, and of this cell.
+    ///
+    /// A record that cannot be understood is the same as none. Only failing to read the disk is an error.
+    pub fn load(state: &StateDir, cell: &CellId) -> Result<Option<Self>, RunError> {
+        let path = state.record(cell);
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(source) => return Err(RunError::state("read", &path, source)),
+        }
+        let record: Option<Self> = serde_json::from_slice(&bytes).ok();
+        Ok(record.filter(|record| {
+            record.schema == SCHEMA && record.component == cell.component && record.platform == cell.platform
+        }))
+    }
+
+    /// Writes the record as one act, durable when this returns. Call it only when the image is durable.
+    pub fn save(&self, state: &StateDir) -> Result<(), RunError> {
+        let path = state.record(&CellId::new(self.component.clone(), self.platform.clone()));
+        let mut bytes = serde_json::to_vec(self).map_err(|error| RunError::state("write", &path, error.into()))?;
+        bytes.push(b'\n');
+        write_atomically(&path, &bytes).map_err(|source| RunError::state("write", &path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::media_type;
+
+    fn cell(platform: &str) -> CellId {
+        CellId::new("nginx".parse().expect("a name"), platform.parse().expect("a platform"))
+    }
+
+    #[test]
+    fn a_record_comes_back_and_another_cells_does_not() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path());
+        let manifest = Descriptor::of(media_type::MANIFEST, b"{}");
+        let record = CellRecord::new(&cell("arm64"), manifest, Some("unix:///b".to_owned()), true, 1.5);
+        record.save(&state).expect("it can be written");
+        assert_eq!(CellRecord::load(&state, &cell("arm64")).expect("it can be read"), Some(record));
+        assert_eq!(CellRecord::load(&state, &cell("amd64")).expect("it can be read"), None);
+        let path = state.record(&cell("amd64"));
+        std::fs::copy(state.record(&cell("arm64")), &path).expect("it can be copied");
+        assert_eq!(CellRecord::load(&state, &cell("amd64")).expect("it can be read"), None);
+        std::fs::write(path, b"{\"schema\":").expect("it can be written");
+        assert_eq!(CellRecord::load(&state, &cell("amd64")).expect("it can be read"), None);
+    }
+}

@@ -1,0 +1,175 @@
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use crate::base::CellId;
+use crate::event::{Event, EventSink};
+
+/// The directory in which everything that a project's runs leave behind is kept: `.catamaran`.
+///
+/// ```text
+/// .gitignore            `*`: it ignores itself
+/// lock                  held while a run writes; holds that run's pid
+/// layout/               the OCI image layout of all results
+/// cells/NAME/OS-ARCH.json   what each cell's last good build made
+/// logs/NAME/OS-ARCH.log     full log of each cell's last build
+/// rendered/DIGEST/      rendered Dockerfile templates
+/// ```
+///
+/// Deleting it loses no source, only work.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: Arc<PathBuf>,
+}
+
+/// Keeps other runs out of a state directory until it is dropped, or its process dies.
+#[derive(Debug)]
+pub struct StateLock {
+    /// The kernel's lock on the open file is the truth; the text in it is for the people who wait.
+    _file: File,
+}
+
+/// How often a waiting run looks whether the lock is free. The kernel could wake it, but then an interrupt could not.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+impl StateDir {
+    /// The state directory at `root`; nothing is read or written yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: Arc::new(root.into()) }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directory, and the file by which it ignores itself. Idempotent.
+    pub fn create(&self) -> Result<(), RunError> {
+        fs::create_dir_all(self.root()).map_err(|source| RunError::state("create", self.root(), source))?;
+        let ignore = self.root.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n").map_err(|source| RunError::state("write", &ignore, source))?;
+        }
+        Ok(())
+    }
+
+    /// The OCI image layout.
+    pub fn layout(&self) -> PathBuf {
+        self.root.join("layout")
+    }
+
+    /// The full log of a cell's last build.
+    pub fn log(&self, cell: &CellId) -> PathBuf {
+        self.root.join("logs").join(cell.component.as_str()).join(format!("{}.log", cell.platform.file_stem()))
+    }
+
+    /// The record of a cell's last good build.
+    pub fn record(&self, cell: &CellId) -> PathBuf {
+        self.root.join("cells").join(cell.component.as_str()).join(format!("{}.json", cell.platform.file_stem()))
+    }
+
+    /// Where rendered templates are kept, each in a directory named by its content.
+    pub fn rendered(&self) -> PathBuf {
+        self.root.join("rendered")
+    }
+
+    /// Takes the lock; while another run has it, says so once, with its pid, and waits until it ends or `cancel` is
+    /// cancelled.
+    pub async fn lock(&self, events: &dyn EventSink, cancel: &CancellationToken) -> Result<StateLock, RunError> {
+        let path = self.root.join("lock");
+        let io = |source| RunError::state("lock", &path, source);
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(io(source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !told {
+                told = true;
+                events.emit(Event::Waiting { text: waiting_text(&mut file, self.root()) });
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Err(RunError::Cancelled),
+                () = tokio::time::sleep(LOCK_POLL) => {}
+            }
+        }
+        let text = format!("{}\n", std::process::id());
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
+        Ok(StateLock { _file: file })
+    }
+}
+
+/// Who has the lock, as far as the file tells: its writer may be between taking the lock and writing its pid.
+fn waiting_text(file: &mut File, root: &Path) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.take(32).read_to_string(&mut text));
+    let pid: Option<u32> = read.ok().and_then(|_| text.trim().parse().ok());
+    let who = pid.map_or_else(|| "another run".to_owned(), |pid| format!("another run (pid {pid})"));
+    format!("waiting for {who} that works in {}", root.display())
+}
+
+/// Writes `bytes` to `path` as one act: readers see the old file or the new one, also after a power cut.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_second_run_waits_and_names_the_first() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path().join("state"));
+        state.create().expect("it can be made");
+        let cancel = CancellationToken::new();
+        let first = state.lock(&crate::event::NoEvents, &cancel).await.expect("it is free");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = {
+            let told = Arc::clone(&told);
+            move |event: Event| {
+                if let Event::Waiting { text } = event {
+                    told.lock().expect("not poisoned").push(text);
+                }
+            }
+        };
+        let waiter = tokio::spawn({
+            let (state, cancel) = (state.clone(), cancel.clone());
+            async move { state.lock(&sink, &cancel).await.map(|_| ()) }
+        });
+        while told.lock().expect("not poisoned").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        waiter.await.expect("no panic").expect("the lock is free now");
+        let told = told.lock().expect("not poisoned");
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains(&format!("pid {}", std::process::id())), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_it_is_cancelled() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path());
+        let cancel = CancellationToken::new();
+        let _first = state.lock(&crate::event::NoEvents, &cancel).await.expect("it is free");
+        let on_wait = cancel.clone();
+        let sink = move |_: Event| on_wait.cancel();
+        assert!(matches!(state.lock(&sink, &cancel).await, Err(RunError::Cancelled)));
+    }
+}

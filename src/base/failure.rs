@@ -51,7 +51,7 @@ pub trait Failure: Error + Send + Sync + 'static {
     }
 
     /// The cause in the words of whoever reported it, where neither the message nor a source says it.
-    fn reported(&self) -> Option<String> {
+    fn cause(&self) -> Option<String> {
         None
     }
 
@@ -93,8 +93,8 @@ impl Failure for Box<dyn Failure> {
         (**self).help()
     }
 
-    fn reported(&self) -> Option<String> {
-        (**self).reported()
+    fn cause(&self) -> Option<String> {
+        Failure::cause(&**self)
     }
 
     fn output(&self) -> Vec<String> {

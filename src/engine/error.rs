@@ -115,7 +115,7 @@ impl Failure for EngineError {
         }
     }
 
-    fn reported(&self) -> Option<String> {
+    fn cause(&self) -> Option<String> {
         match self {
             Self::Build { message, .. } => Some(message.clone()),
             _ => None,

@@ -58,9 +58,9 @@ impl Failure for RunError {
         }
     }
 
-    fn reported(&self) -> Option<String> {
+    fn cause(&self) -> Option<String> {
         match self {
-            Self::Room(error) => error.reported(),
+            Self::Room(error) => Failure::cause(error),
             _ => None,
         }
     }

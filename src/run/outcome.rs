@@ -166,8 +166,8 @@ impl Failure for CellFailure {
         self.error.help()
     }
 
-    fn reported(&self) -> Option<String> {
-        self.error.reported()
+    fn cause(&self) -> Option<String> {
+        Failure::cause(&*self.error)
     }
 
     fn output(&self) -> Vec<String> {

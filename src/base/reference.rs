@@ -228,6 +228,13 @@ impl Reference {
         self.repository.tagged(tag)
     }
 
+    /// The name of one platform's image where an importer or `arch-tags` wants one name per platform: the tag (`latest` if
+    /// none was written) with the platform's short name behind it, `api:1.0-arm64`. The one place that makes such names.
+    pub fn for_platform(&self, platform: &super::Platform) -> Result<Self, InvalidReference> {
+        let tag = self.tag.as_ref().map_or("latest", Tag::as_str);
+        Ok(self.with_tag(format!("{tag}-{}", platform.short()).parse()?))
+    }
+
     /// The full form that tools compare by: registry and tag filled in (`docker.io/library/redis:latest`).
     pub fn familiar(&self) -> String {
         let mut out = format!("{}/{}", self.repository.host(), self.repository.remote_path());

@@ -1,0 +1,118 @@
+use serde::Deserialize;
+
+use super::manifest::{ManifestBody, RawManifest};
+use super::{ImageError, MANIFEST_LIMIT};
+use crate::base::{Descriptor, Digest, JsonShape, MediaKind, Platform, parse_json};
+use crate::store::BlobSource;
+
+/// The largest config that is read, in bytes.
+const CONFIG_LIMIT: u64 = 2 * MANIFEST_LIMIT;
+
+/// The facts of an image config that decide anything (image-spec, "config"). The bytes stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// `os`, as written.
+    pub os: String,
+    /// `architecture`, as written.
+    pub architecture: String,
+    /// `variant`, as written; absent or empty counts as absent.
+    pub variant: Option<String>,
+    /// Digests of the uncompressed layers, base first.
+    pub diff_ids: Vec<Digest>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    #[serde(rename = "type")]
+    kind: String,
+    diff_ids: Option<Vec<Digest>>,
+}
+
+const SHAPE: JsonShape =
+    JsonShape { names: &["os", "architecture", "variant", "rootfs", "type", "diff_ids"], structural: &["rootfs"] };
+
+impl ImageConfig {
+    /// Reads and verifies the config of the image behind `manifest`, and counts its diff IDs against the layers.
+    pub fn read(source: &dyn BlobSource, manifest: &Descriptor) -> Result<Self, ImageError> {
+        let raw = RawManifest::read(source, manifest)?;
+        Self::of(source, &raw)
+    }
+
+    /// The same for a manifest that was read before.
+    pub fn of(source: &dyn BlobSource, manifest: &RawManifest) -> Result<Self, ImageError> {
+        let ManifestBody::Image { config, layers, .. } = &manifest.parsed else {
+            return Err(ImageError::NotAnImage {
+                digest: manifest.descriptor.digest,
+                media_type: manifest.descriptor.media_type.clone(),
+            });
+        };
+        // An artifact's config is never parsed (image-spec, "manifest": unknown config types are stored as they are).
+        if config.kind() != MediaKind::Config {
+            return Err(ImageError::NotAnImage {
+                digest: manifest.descriptor.digest,
+                media_type: config.media_type.clone(),
+            });
+        }
+        let facts = Self::parse(&source.read(config, CONFIG_LIMIT)?, &config.digest)?;
+        if facts.diff_ids.len() != layers.len() {
+            let reason = format!("it has {} diff IDs, the manifest has {} layers", facts.diff_ids.len(), layers.len());
+            return Err(ImageError::Malformed { what: "config", digest: config.digest, reason });
+        }
+        Ok(facts)
+    }
+
+    /// Parses a config's bytes; `digest` names it in errors.
+    pub fn parse(bytes: &[u8], digest: &Digest) -> Result<Self, ImageError> {
+        let malformed = |reason: String| ImageError::Malformed { what: "config", digest: *digest, reason };
+        let body: Body = parse_json(bytes, &SHAPE).map_err(|error| malformed(error.to_string()))?;
+        if body.rootfs.kind != "layers" {
+            return Err(malformed(format!("its rootfs type is {:?}", body.rootfs.kind)));
+        }
+        Ok(Self {
+            os: body.os,
+            architecture: body.architecture,
+            variant: body.variant.filter(|variant| !variant.is_empty()),
+            diff_ids: body.rootfs.diff_ids.unwrap_or_default(),
+        })
+    }
+
+    /// The platform it says, normalised. The error is a text for people: what it says is not a platform we know.
+    pub fn platform(&self) -> Result<Platform, String> {
+        Platform::from_parts(&self.os, &self.architecture, self.variant.as_deref()).map_err(|error| error.to_string())
+    }
+
+    /// Whether the image is for `platform`.
+    ///
+    /// Many images, also official ones, leave the variant out of the config while their index has it; so an absent variant
+    /// contradicts nothing, a written one must be the same.
+    pub fn is_for(&self, platform: &Platform) -> bool {
+        self.platform().is_ok_and(|own| {
+            own == *platform
+                || (self.variant.is_none()
+                    && own.os() == platform.os()
+                    && own.architecture() == platform.architecture())
+        })
+    }
+
+    /// What it says, for errors: `linux/arm64`, or the raw fields where they are no platform.
+    pub fn shown(&self) -> String {
+        self.platform().map_or_else(|_| format!("{:?}/{:?}", self.os, self.architecture), |own| own.to_string())
+    }
+}
+
+/// The platform that the config of the image behind `manifest` says, normalised.
+pub fn platform_of(source: &dyn BlobSource, manifest: &Descriptor) -> Result<Platform, ImageError> {
+    ImageConfig::read(source, manifest)?.platform().map_err(|reason| ImageError::Malformed {
+        what: "config",
+        digest: manifest.digest,
+        reason,
+    })
+}

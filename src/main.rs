@@ -1,2 +1,10 @@
-//! catamaran
-fn main() {}
+//! The `catamaran` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = catamaran::sys::supervised(std::env::args_os()) {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

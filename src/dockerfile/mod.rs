@@ -5,5 +5,20 @@
 //! Flags and, under a foreign `# syntax`, instructions that are not known here are kept and left for the builder to judge.
 
 mod error;
+mod expand;
+mod facts;
+mod heredoc;
+mod instruction;
+mod lexer;
+mod parser;
 
 pub use error::{DockerfileError, DockerfileProblem};
+pub use expand::{ExpandError, Expanded, expand};
+pub use facts::{BuildInputs, Facts, StagePlatform, Use, UsedBy, context_name};
+pub use heredoc::Heredoc;
+pub use instruction::{Flag, Instruction, InstructionKind, Word};
+pub use lexer::Directives;
+pub use parser::{Dockerfile, Stage};
+
+#[cfg(test)]
+mod tests;

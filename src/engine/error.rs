@@ -50,6 +50,16 @@ pub enum EngineError {
         /// What its config says.
         found: String,
     },
+    /// An image that stands for a base is for another platform than the cell.
+    #[error("the base image `{name}` is for {found}, not {wanted}")]
+    WrongBase {
+        /// Its name in the Dockerfile.
+        name: String,
+        /// The cell's platform.
+        wanted: Platform,
+        /// What its config or index says.
+        found: String,
+    },
     /// The builder sent something that is not what it must be.
     #[error("the builder's result is not usable: {reason}")]
     BadResult {
@@ -92,7 +102,7 @@ impl Failure for EngineError {
         match self {
             Self::Build { .. } | Self::Context { disk: false, .. } => ErrorClass::Build,
             Self::Unreachable { .. } | Self::Lost { .. } | Self::CannotStart { .. } => ErrorClass::Builder,
-            Self::WrongPlatform { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
+            Self::WrongPlatform { .. } | Self::WrongBase { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
             Self::Base { .. } => ErrorClass::Refused,
             Self::Context { disk: true, .. } => ErrorClass::Disk,
             Self::Store(error) => error.class(),

@@ -1,4 +1,22 @@
 //! The BuildKit engine: drives `buildkitd` over gRPC.
+//!
+//! In: a request. Out: an image in the layout. One connection to the daemon carries, for each cell, a solve, its status and a
+//! session in which the daemon calls us back: it reads the context, asks for secrets and credentials, and brings the blobs
+//! of the result that the layout lacks. The protocols are in `proto/`. Must not know registries, plans or projects.
 
+mod attributes;
+mod connect;
+mod context;
+mod engine;
+mod fault;
+mod identity;
+mod named;
 mod proto;
+mod result;
 mod session;
+mod solve;
+mod status;
+mod words;
+
+pub use connect::{BuilderGuard, ConnectOptions, TlsFiles};
+pub use engine::BuildKitEngine;

@@ -4,7 +4,6 @@
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes,
-    missing_docs,
     unreachable_pub,
     unused_qualifications,
     reason = "generated"

@@ -1,0 +1,112 @@
+//! What a request is in the daemon's words: attributes of the frontend and of the exporter.
+//!
+//! The daemon accepts misspelt attributes in silence, so this is the one place that writes them, and a test lists them all.
+
+use std::collections::HashMap;
+
+use super::context::{CONTEXT, DOCKERFILE, named_directories};
+use super::named::{NamedImage, lookup_name};
+use super::session::LAYOUT_STORE;
+use crate::engine::{BuildRequest, ContextSource, NamedContext};
+
+/// The builder's own Dockerfile frontend; a `# syntax=` line in the Dockerfile may put another in its place.
+pub(super) const FRONTEND: &str = "dockerfile.v0";
+
+/// Everything that lets two daemons make different bytes of one request, and the value that is asked for every time.
+///
+/// | what | value | else |
+/// |---|---|---|
+/// | `CompatibilityVersion` | 20 | the newest level of the daemon; 20 is what daemons since v0.15 do, also those before v0.30 that do not know the field |
+/// | exporter `oci-mediatypes` | `true` | Docker's media types under some exporters and levels |
+/// | exporter `compression` | `gzip` | the daemon's default |
+/// | exporter `force-compression` | absent | `true` would rewrite the layers of bases |
+/// | exporter `oci-artifact` | absent | matters for attestations only |
+/// | exporter `rewrite-timestamp` | `true`, with an epoch | file times inside layers differ from run to run |
+/// | exporter `source-date-epoch` | the epoch, if there is one | times in config and history differ |
+/// | frontend `attest:*` | absent | build ids and times; the result would be an index |
+/// | frontend `platform` | the cell's | the daemon's own platform |
+/// | exporter `name` | absent | it would be in annotations |
+pub(super) const COMPATIBILITY_VERSION: i64 = 20;
+
+/// `type=oci,tar=false`: blobs go one by one into the session's store `export`, and only those that it lacks.
+pub(super) const EXPORTER: &str = "oci";
+
+/// Attributes of the exporter.
+pub(super) fn exporter(request: &BuildRequest) -> HashMap<String, String> {
+    let mut attributes: HashMap<String, String> =
+        [("tar", "false"), ("oci-mediatypes", "true"), ("compression", "gzip")]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+    if let Some(epoch) = request.epoch {
+        attributes.insert("source-date-epoch".to_owned(), epoch.seconds().to_string());
+        attributes.insert("rewrite-timestamp".to_owned(), "true".to_owned());
+    }
+    attributes
+}
+
+/// Attributes of the frontend (moby/buildkit frontend/dockerui/config.go). `context_session` serves the local directories.
+pub(super) fn frontend(
+    request: &BuildRequest,
+    images: &[NamedImage],
+    context_session: &str,
+) -> HashMap<String, String> {
+    let mut attributes = HashMap::new();
+    let mut set = |key: String, value: String| attributes.insert(key, value);
+    set("platform".to_owned(), request.cell.platform.to_string());
+    set("filename".to_owned(), request.dockerfile.name.clone());
+    if let Some(target) = &request.target {
+        set("target".to_owned(), target.clone());
+    }
+    for (name, value) in &request.args {
+        set(format!("build-arg:{name}"), value.clone());
+    }
+    if let Some(epoch) = request.epoch {
+        set("build-arg:SOURCE_DATE_EPOCH".to_owned(), epoch.seconds().to_string());
+    }
+    for (name, value) in &request.labels {
+        set(format!("label:{name}"), value.clone());
+    }
+    if request.no_cache {
+        // Empty is every stage. Any text, `false` too, would be the name of one.
+        set("no-cache".to_owned(), String::new());
+    }
+    if !request.extra_hosts.is_empty() {
+        let hosts: Vec<String> =
+            request.extra_hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        set("add-hosts".to_owned(), hosts.join(","));
+    }
+    let mut local = |name: &str| set(format!("local-sessionid:{name}"), context_session.to_owned());
+    local(DOCKERFILE);
+    match &request.context {
+        ContextSource::Directory { .. } => local(CONTEXT),
+        ContextSource::Remote(_) => None,
+    };
+    for (name, _) in named_directories(request) {
+        local(&name);
+    }
+    if let ContextSource::Remote(url) = &request.context {
+        set("context".to_owned(), url.clone());
+    }
+    named_contexts(request, images, &mut attributes);
+    attributes
+}
+
+fn named_contexts(request: &BuildRequest, images: &[NamedImage], attributes: &mut HashMap<String, String>) {
+    for image in images {
+        let value = format!("oci-layout://{LAYOUT_STORE}@{}", image.root.digest);
+        attributes.insert(format!("context:{}", image.key), value);
+    }
+    let mut directories = named_directories(request).map(|(local, _)| local);
+    for context in &request.contexts {
+        let (name, value) = match context {
+            NamedContext::Image { .. } => continue,
+            NamedContext::Directory { name, .. } => match directories.next() {
+                Some(local) => (name, format!("local:{local}")),
+                None => continue,
+            },
+            NamedContext::Remote { name, url } => (name, url.clone()),
+        };
+        attributes.insert(format!("context:{}", lookup_name(name)), value);
+    }
+}

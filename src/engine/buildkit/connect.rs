@@ -1,0 +1,239 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tower::service_fn;
+
+use super::engine::{BuildKitEngine, Shared};
+use super::proto::moby::buildkit::v1::control_client::ControlClient;
+use super::proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
+use super::proto::pb;
+use super::session::Ingests;
+use super::words;
+use crate::base::{CredentialSource, Platform};
+use crate::engine::{Capabilities, EngineError};
+use crate::store::Layout;
+
+/// Errors arrive as trailers that hold the Dockerfile, its definition and stacks: hyper's 16 KiB would turn the error of a
+/// 8 KB Dockerfile into a protocol error without a word of it. `max_frame_size` must stay unset beside it: larger frames
+/// lower the number of CONTINUATION frames that h2 takes, and with it this limit.
+pub(super) const HEADER_LIST_LIMIT: u32 = 16 << 20;
+
+/// What the daemon accepts and sends at most (containerd's `defaults.DefaultMaxRecvMsgSize`); tonic's default is 4 MiB.
+pub(super) const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// Sessions are HTTP/2 inside one stream each: windows must let all of them flow at once.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 20;
+
+/// Cells at once for a builder whose cores are not known: worker records do not tell them.
+const REMOTE_PARALLELISM: usize = 4;
+
+/// How to reach a daemon and what to give it.
+pub struct ConnectOptions {
+    /// `unix:///run/buildkit/buildkitd.sock` or `tcp://host:port`.
+    pub address: String,
+    /// For `tcp://`: keys and certificates. Without them the connection is plain.
+    pub tls: Option<TlsFiles>,
+    /// Where results go and named contexts come from.
+    pub layout: Layout,
+    /// Credentials for pulls of base images.
+    pub credentials: Arc<dyn CredentialSource>,
+    /// Fetches registry tokens, so that passwords do not leave this process; without it the daemon gets the credentials
+    /// and fetches tokens itself.
+    pub token_client: Option<reqwest::Client>,
+    /// How long the daemon may take to answer, name resolution and handshakes included.
+    pub connect_timeout: Duration,
+}
+
+/// Files in PEM form for a TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities that may have signed the daemon's certificate.
+    pub ca: PathBuf,
+    /// Certificate and key of this client, where the daemon asks for them.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the daemon's certificate must have, where it is not the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// A daemon that was started for an engine and ends with it.
+pub trait BuilderGuard: Send + Sync {
+    /// Ends the daemon with everything it started.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+
+    /// Why it ended by itself, as far as its log tells.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions").field("address", &self.address).field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+impl BuildKitEngine {
+    /// Connects to a daemon and asks what it can do.
+    ///
+    /// One connection carries everything: two dozen solves on one measured the same as on one each. It is made again by
+    /// itself when it breaks, but what was under way is lost.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreachable`] when nothing that speaks the protocol answers in time.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, EngineError> {
+        let address = options.address.clone();
+        let unreachable = |reason: String| EngineError::Unreachable { address: address.clone(), reason };
+        let attempt = async {
+            let channel = open(&options).await.map_err(unreachable)?;
+            let capabilities = ask(&channel, &address).await.map_err(unreachable)?;
+            Ok((channel, capabilities))
+        };
+        let (channel, capabilities) =
+            tokio::time::timeout(options.connect_timeout, attempt).await.unwrap_or_else(|_| {
+                Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs_f32())))
+            })?;
+        Ok(Self {
+            capabilities,
+            shared: Arc::new(Shared {
+                address,
+                channel,
+                layout: options.layout,
+                ingests: Ingests::default(),
+                credentials: options.credentials,
+                token_client: options.token_client,
+                contexts: Mutex::new(HashMap::new()),
+                closed: CancellationToken::new(),
+                guard: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// Hands a daemon over: [`crate::engine::Engine::close`] ends it.
+    #[must_use]
+    pub fn with_guard(self, guard: Box<dyn BuilderGuard>) -> Self {
+        *self.shared.guard() = Some(guard);
+        self
+    }
+}
+
+/// A stub with the limits that every call needs.
+pub(super) fn control(channel: &Channel) -> ControlClient<Channel> {
+    ControlClient::new(channel.clone())
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT)
+}
+
+/// Opens the HTTP/2 connection; `Err` is the reason in words.
+async fn open(options: &ConnectOptions) -> Result<Channel, String> {
+    if let Some(rest) = options.address.strip_prefix("unix:") {
+        // `unix:///path`, `unix:/path`; a relative path has no meaning for a service.
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        if !path.starts_with('/') {
+            return Err("a socket's path must be absolute (`unix:///path`)".to_owned());
+        }
+        return open_unix(Path::new(path)).await;
+    }
+    let Some(authority) = options.address.strip_prefix("tcp://") else {
+        return Err("it is neither `unix:///path` nor `tcp://host:port`".to_owned());
+    };
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}")).map_err(|error| words::chain(&error))?;
+    let mut endpoint = tuned(endpoint);
+    if let Some(files) = &options.tls {
+        endpoint = endpoint.tls_config(tls(files).await?).map_err(|error| words::chain(&error))?;
+    }
+    endpoint.connect().await.map_err(|error| words::chain(&error))
+}
+
+/// A path goes round the URI parser: it may hold spaces and percent signs.
+async fn open_unix(path: &Path) -> Result<Channel, String> {
+    let path = path.to_owned();
+    let connector = service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    // The authority is never looked at on a socket, but has to be one.
+    tuned(Endpoint::from_static("http://localhost"))
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| words::chain(&error))
+}
+
+/// No HTTP/2 pings: buildkitd keeps grpc-go's default and answers more than one in five minutes with GOAWAY. The session's
+/// health checks keep the connection busy, and TCP's own probes notice a machine that is gone.
+fn tuned(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .http2_max_header_list_size(HEADER_LIST_LIMIT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        .tcp_keepalive_interval(Some(Duration::from_secs(10)))
+        .tcp_keepalive_retries(Some(6))
+}
+
+async fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, String> {
+    let read = async |path: &PathBuf| {
+        tokio::fs::read(path).await.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+    };
+    // Daemons before v0.17 negotiate no protocol at all.
+    let mut config =
+        ClientTlsConfig::new().assume_http2(true).ca_certificate(Certificate::from_pem(read(&files.ca).await?));
+    if let Some((certificate, key)) = &files.identity {
+        config = config.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
+    }
+    if let Some(name) = &files.server_name {
+        config = config.domain_name(name);
+    }
+    Ok(config)
+}
+
+/// Asks for version and platforms. The socket listens before the daemon is ready, and a missing client certificate shows
+/// only now: connecting alone proves nothing.
+async fn ask(channel: &Channel, address: &str) -> Result<Capabilities, String> {
+    let mut control = control(channel);
+    let version = match control.info(InfoRequest {}).await {
+        Ok(response) => response.into_inner().buildkit_version.map(|version| version.version).unwrap_or_default(),
+        // Daemons before v0.11 do not know the call, and are there all the same.
+        Err(status) if status.code() == tonic::Code::Unimplemented => String::new(),
+        Err(status) => return Err(words::status(&status)),
+    };
+    let workers = control
+        .list_workers(ListWorkersRequest::default())
+        .await
+        .map_err(|status| words::status(&status))?
+        .into_inner()
+        .record;
+    // The first worker is the one that builds when nothing chooses another.
+    let worker = workers.into_iter().next().ok_or_else(|| "it has no worker".to_owned())?;
+    let platforms: Vec<Platform> = worker.platforms.iter().filter_map(platform).collect();
+    let native = platforms.first().cloned().ok_or_else(|| "its worker names no platform".to_owned())?;
+    let version = match version.trim_start_matches('v') {
+        "" => "buildkit".to_owned(),
+        version => format!("buildkit {version}"),
+    };
+    Ok(Capabilities { address: address.to_owned(), version, native, platforms, parallelism: parallelism(address) })
+}
+
+/// Entries that we have no name for are of no use to us.
+fn platform(platform: &pb::Platform) -> Option<Platform> {
+    let variant = Some(platform.variant.as_str()).filter(|variant| !variant.is_empty());
+    Platform::from_parts(&platform.os, &platform.architecture, variant).ok()
+}
+
+/// More solves at once than about twice the builder's cores is slower, not faster.
+fn parallelism(address: &str) -> usize {
+    if address.starts_with("unix:") {
+        std::thread::available_parallelism().map_or(REMOTE_PARALLELISM, |cores| cores.get() * 2)
+    } else {
+        REMOTE_PARALLELISM
+    }
+}

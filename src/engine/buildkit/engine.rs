@@ -1,0 +1,152 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+use super::connect::{BuilderGuard, MESSAGE_LIMIT};
+use super::context::ContextEntry;
+use super::named;
+use super::proto::containerd::services::content::v1::content_server::ContentServer;
+use super::proto::grpc::health::v1::health_server::HealthServer;
+use super::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
+use super::result;
+use super::session::{Content, Health, Ingests, Receipt, Secrets, Session};
+use super::solve::{Outcome, Solve};
+use super::words;
+use crate::base::CredentialSource;
+use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError};
+use crate::store::Layout;
+
+/// What the session of a solve serves.
+const METHODS: [&str; 5] = [
+    "/grpc.health.v1.Health/Check",
+    "/containerd.services.content.v1.Content/Info",
+    "/containerd.services.content.v1.Content/Read",
+    "/containerd.services.content.v1.Content/Write",
+    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+];
+
+/// A buildkitd, driven over gRPC.
+pub struct BuildKitEngine {
+    pub(super) capabilities: Capabilities,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all builds of an engine use together.
+pub(super) struct Shared {
+    pub(super) address: String,
+    pub(super) channel: Channel,
+    pub(super) layout: Layout,
+    pub(super) ingests: Ingests,
+    pub(super) credentials: Arc<dyn CredentialSource>,
+    pub(super) token_client: Option<reqwest::Client>,
+    /// Sessions that serve context directories, as long as a build uses them.
+    pub(super) contexts: Mutex<HashMap<String, Weak<ContextEntry>>>,
+    pub(super) closed: CancellationToken,
+    pub(super) guard: Mutex<Option<Box<dyn BuilderGuard>>>,
+}
+
+impl Shared {
+    pub(super) fn guard(&self) -> MutexGuard<'_, Option<Box<dyn BuilderGuard>>> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The builder went away; where it was started for this run, its own log may tell why.
+    pub(super) fn lost(&self, reason: &str) -> EngineError {
+        let words = self.guard().as_ref().and_then(|guard| guard.last_words());
+        let reason = words.map_or_else(|| reason.to_owned(), |words| format!("{reason}; its log ends: {words}"));
+        EngineError::Lost { address: self.address.clone(), reason }
+    }
+}
+
+impl fmt::Debug for BuildKitEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildKitEngine").field("capabilities", &self.capabilities).finish_non_exhaustive()
+    }
+}
+
+impl Engine for BuildKitEngine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn build(&self, request: BuildRequest) -> BoxFuture<'_, Result<BuiltImage, EngineError>> {
+        async move {
+            let cancelled = || EngineError::Cancelled { cell: request.cell.clone() };
+            if request.cancel.is_cancelled() {
+                return Err(cancelled());
+            }
+            // An engine that is closed under a build is no failure of the build.
+            let cancel = request.cancel.child_token();
+            let solve = tokio::select! {
+                solve = self.prepare(&request) => solve?,
+                () = cancel.cancelled() => return Err(cancelled()),
+                () = self.shared.closed.cancelled() => return Err(cancelled()),
+            };
+            let outcome = solve.run(&self.shared, &request).await?;
+            self.accept(&request, outcome).await
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.shared.closed.cancel();
+            let guard = self.shared.guard().take();
+            if let Some(guard) = guard {
+                guard.close().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+impl BuildKitEngine {
+    /// Everything that comes before the solve: bases of the right platform, and the sessions.
+    async fn prepare(&self, request: &BuildRequest) -> Result<Solve, EngineError> {
+        let images = named::check(&self.shared.layout, request).await?;
+        let context = self.shared.context(request).await?;
+        let receipt = Receipt::default();
+        let session = self.open_session(request, &receipt).await?;
+        Ok(Solve { images, context, session, receipt })
+    }
+
+    /// The session of one solve. It serves no files: a context session that died would be replaced by it without a word.
+    async fn open_session(&self, request: &BuildRequest, receipt: &Receipt) -> Result<Session, EngineError> {
+        let shared = &self.shared;
+        let content = Content::new(shared.layout.clone(), shared.ingests.clone(), receipt.clone());
+        let routes = Routes::new(HealthServer::new(Health))
+            .add_service(
+                ContentServer::new(content)
+                    .max_decoding_message_size(MESSAGE_LIMIT)
+                    .max_encoding_message_size(MESSAGE_LIMIT),
+            )
+            .add_service(SecretsServer::new(Secrets::new(request.secrets.clone())));
+        Session::open(&shared.channel, "", &METHODS, routes)
+            .await
+            .map_err(|status| shared.lost(&format!("it takes no session: {}", words::status(&status))))
+    }
+
+    /// Judges what came of a solve, and proves that it is all there.
+    async fn accept(&self, request: &BuildRequest, outcome: Outcome) -> Result<BuiltImage, EngineError> {
+        let layout = self.shared.layout.clone();
+        let wanted = request.cell.platform.clone();
+        let response = outcome.response;
+        let found = tokio::task::spawn_blocking(move || result::read(&layout, &response, &wanted))
+            .await
+            .map_err(|error| EngineError::BadResult { reason: error.to_string() })??;
+        Ok(BuiltImage {
+            manifest: found.manifest,
+            platform: found.platform,
+            attestations: found.attestations,
+            builder: self.shared.address.clone(),
+            received: outcome.received,
+            sent: outcome.sent,
+        })
+    }
+}

@@ -1,0 +1,160 @@
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use super::attributes::{self, COMPATIBILITY_VERSION, EXPORTER, FRONTEND};
+use super::connect::control;
+use super::context::ContextLease;
+use super::engine::Shared;
+use super::fault;
+use super::identity::Identity;
+use super::named::NamedImage;
+use super::proto::moby::buildkit::v1::{Exporter, SolveRequest, SolveResponse, StatusRequest};
+use super::session::{Receipt, Session};
+use super::status::Progress;
+use super::words;
+use crate::engine::{BuildRequest, EngineError};
+
+/// How long the status stream may be silent after the solve has ended; it normally ends before it.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The same where it has not said a word: a solve that was refused has no status, and the daemon would look for it for 6 s.
+const REFUSED: Duration = Duration::from_millis(500);
+/// How long the daemon may take to end the steps of a cancelled solve; it takes milliseconds.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// A solve with everything it needs open.
+pub(super) struct Solve {
+    pub(super) images: Vec<NamedImage>,
+    pub(super) context: ContextLease,
+    pub(super) session: Session,
+    pub(super) receipt: Receipt,
+}
+
+/// What a solve that ended well says, not yet believed.
+pub(super) struct Outcome {
+    pub(super) response: HashMap<String, String>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// Why there is no more to wait for.
+enum End {
+    Answered(Result<Response<SolveResponse>, Status>),
+    SessionDied(String),
+    Cancelled,
+}
+
+impl Solve {
+    /// Runs the solve (`/moby.buildkit.v1.Control/Solve`) to its end.
+    ///
+    /// Dropping the future drops the call, which ends the daemon's work on it; cancelling the request's token also waits for
+    /// that end. The sessions outlive the call in both cases but the first: closed before it, they would be the reason.
+    pub(super) async fn run(self, shared: &Shared, request: &BuildRequest) -> Result<Outcome, EngineError> {
+        let build = Identity::random();
+        let mut progress = Progress::new(request.cell.clone(), request.events.clone());
+        let end = self.follow(&build, shared, request, &mut progress).await;
+        match end {
+            End::Answered(Ok(response)) => Ok(Outcome {
+                response: response.into_inner().exporter_response,
+                received: self.receipt.bytes(),
+                sent: self.context.take_sent(),
+            }),
+            End::Answered(Err(status)) => Err(self.failure(&status, shared, request, &progress)),
+            End::SessionDied(reason) => Err(shared.lost(&format!("its session ended: {reason}"))),
+            End::Cancelled => Err(EngineError::Cancelled { cell: request.cell.clone() }),
+        }
+    }
+
+    async fn follow(&self, build: &Identity, shared: &Shared, request: &BuildRequest, progress: &mut Progress) -> End {
+        let mut control = control(&shared.channel);
+        let mut solve = Box::pin(control.solve(self.message(build, request)));
+        let messages = AtomicU64::new(0);
+        let mut status = pin!(drain(&shared.channel, build, progress, &messages));
+        let mut drained = false;
+        let end = loop {
+            tokio::select! {
+                biased;
+                answer = &mut solve => break End::Answered(answer),
+                () = request.cancel.cancelled() => break End::Cancelled,
+                () = shared.closed.cancelled() => break End::Cancelled,
+                reason = self.session.died() => break End::SessionDied(reason),
+                reason = self.context.session.died() => break End::SessionDied(reason),
+                () = &mut status, if !drained => drained = true,
+            }
+        };
+        // The order matters: the call first, then its status to the end, and only then, by the caller, the sessions.
+        drop(solve);
+        if drained {
+            return end;
+        }
+        match end {
+            End::Answered(_) => loop {
+                let before = messages.load(Ordering::Relaxed);
+                let patience = if before == 0 { REFUSED } else { SILENCE };
+                let ended = tokio::time::timeout(patience, &mut status).await.is_ok();
+                if ended || messages.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            },
+            End::Cancelled => {
+                let _late = tokio::time::timeout(ENDING, &mut status).await;
+            }
+            End::SessionDied(_) => {}
+        }
+        end
+    }
+
+    fn message(&self, build: &Identity, request: &BuildRequest) -> SolveRequest {
+        let exporter = attributes::exporter(request);
+        SolveRequest {
+            r#ref: build.as_str().to_owned(),
+            session: self.session.id().to_owned(),
+            frontend: FRONTEND.to_owned(),
+            frontend_attrs: attributes::frontend(request, &self.images, self.context.session.id()),
+            // Both forms: daemons before v0.13 read only the first, and would export nothing without a word.
+            exporter_deprecated: EXPORTER.to_owned(),
+            exporter_attrs_deprecated: exporter.clone(),
+            exporters: vec![Exporter { r#type: EXPORTER.to_owned(), attrs: exporter }],
+            // Not recorded in the daemon's history, which would keep build arguments in clear, readable by every client.
+            internal: true,
+            compatibility_version: COMPATIBILITY_VERSION,
+            ..SolveRequest::default()
+        }
+    }
+
+    /// The root cause: what went wrong here is known to the daemon only as a text, if at all.
+    fn failure(&self, status: &Status, shared: &Shared, request: &BuildRequest, progress: &Progress) -> EngineError {
+        if let Some(error) = self.receipt.take_failure() {
+            return EngineError::Store(error);
+        }
+        if fault::is_loss(status) {
+            return shared.lost(&words::status(status));
+        }
+        // The context's session is shared with other cells, whose failures are not this one's.
+        if let Some(failure) = self.context.failure()
+            && (status.message().contains(&failure.reason) || status.message().contains(&failure.path))
+        {
+            return failure.into();
+        }
+        if !self.session.is_alive() || !self.context.session.is_alive() {
+            return shared.lost(&words::status(status));
+        }
+        fault::judge(status, progress, request)
+    }
+}
+
+/// Reads the status stream to its end, whatever it says: unread, a few of them would block the whole connection.
+async fn drain(channel: &Channel, build: &Identity, progress: &mut Progress, messages: &AtomicU64) {
+    let request = StatusRequest { r#ref: build.as_str().to_owned() };
+    let Ok(response) = control(channel).status(request).await else { return };
+    let mut stream = response.into_inner();
+    // An error of this stream is never the cause: the solve has its own.
+    while let Ok(Some(message)) = stream.message().await {
+        messages.fetch_add(1, Ordering::Relaxed);
+        progress.take(message);
+    }
+}

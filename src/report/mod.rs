@@ -1,1 +1,19 @@
-//! Outcome and events to table, JSON and progress.
+//! Outcome and events to tables, JSON documents and progress.
+//!
+//! In: values of `plan` and `run`, events from everywhere. Out: text for a terminal, a CI log or a program. What came from
+//! outside is made printable here and nowhere else. This room must not decide anything: no exit codes, no retries, and it
+//! asks nobody for more than it was handed.
+
+mod diagnostic;
+mod json;
+mod plan;
+mod progress;
+mod style;
+mod table;
+
+pub use diagnostic::{Diagnostic, render_all, render_error};
+pub use json::{Delivered, build_document, plan_document, status_document};
+pub use plan::plan_table;
+pub use progress::{EventLines, Live, Plain, Progress, TerminalSize, View};
+pub use style::{Style, Tone, counted, duration};
+pub use table::{matrix_sentence, matrix_table, status_sentence};

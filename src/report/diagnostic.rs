@@ -1,0 +1,271 @@
+use std::error::Error;
+use std::path::PathBuf;
+
+use super::style::{Style, Tone, justified, printable};
+use crate::base::{Failure, SourceText};
+use crate::run::CellFailure;
+
+/// An error as people read it: what failed, the cause, where, what to do, where the log is, in this order.
+///
+/// ```text
+/// error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
+///   cause   exec /bin/sh: exec format error
+///   where   src/nginx/Dockerfile:7
+///             6 | FROM registry.example.com/alpine:3.22
+///           > 7 | RUN apk add nginx
+///   output  exec /bin/sh: exec format error
+///   fix     pull a base that has linux/arm64
+///   log     .catamaran/logs/nginx/linux-arm64.log
+/// ```
+///
+/// Everything in it may come from outside; it is made printable when it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    title: String,
+    causes: Vec<String>,
+    place: Option<Place>,
+    output: Vec<String>,
+    fix: Option<String>,
+    log: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    /// 1-based, inclusive.
+    first: usize,
+    last: usize,
+    /// (number, text) of the lines to show.
+    lines: Vec<(usize, String)>,
+}
+
+/// Lines of a file that are shown before the place itself.
+const CONTEXT_LINES: usize = 2;
+/// Lines of the place itself that are shown.
+const PLACE_LINES: usize = 8;
+/// Last lines of a step's output that are shown.
+const OUTPUT_LINES: usize = 20;
+/// Causes that are shown: longer chains repeat themselves.
+const CAUSES: usize = 6;
+/// Width of the words before the text, their indentation included.
+const LABEL: usize = 10;
+
+impl Diagnostic {
+    /// Reads everything that `error` tells, except for its [`Failure::others`].
+    pub fn of(error: &dyn Failure) -> Self {
+        let title = error.to_string();
+        let mut causes: Vec<String> = Failure::cause(error).into_iter().collect();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Wrappers often repeat what they wrap; a line that says nothing new costs the reader one look.
+            if !title.contains(&text) && !causes.iter().any(|known| known.contains(&text)) {
+                causes.push(text);
+            }
+            source = Error::source(cause);
+        }
+        causes.truncate(CAUSES);
+        let place = error.excerpt().map(|(text, first, last)| Place::new(&text, first, last)).or_else(|| {
+            error.span().map(|span| {
+                let (first, _) = span.source.line_column(span.range.start);
+                let (last, _) = span.source.line_column(span.range.end.max(span.range.start + 1) - 1);
+                Place::new(&span.source, first, last)
+            })
+        });
+        Self { title, causes, place, output: error.output(), fix: error.help(), log: None }
+    }
+
+    /// Reads everything that a failed cell tells.
+    pub fn of_cell(failure: &CellFailure) -> Self {
+        Self { log: failure.log.clone(), ..Self::of(failure) }
+    }
+
+    /// One line: the title and its first cause.
+    pub fn short(&self, style: &Style) -> String {
+        let cause = self.causes.first().map(|cause| format!(": {}", printable(cause))).unwrap_or_default();
+        format!("{} {}{cause}", style.paint(Tone::Bad, "error:"), printable(&self.title))
+    }
+
+    /// The whole, ending in a line end. With `exit`, the exit code stands at the right of the last line.
+    pub fn render(&self, style: &Style, exit: Option<u8>) -> String {
+        let mut lines = vec![format!("{} {}", style.paint(Tone::Bad, "error:"), printable(&self.title))];
+        for (at, cause) in self.causes.iter().enumerate() {
+            // Causes may be long texts of several lines; each line keeps its own.
+            for (row, text) in cause.lines().filter(|text| !text.trim().is_empty()).enumerate() {
+                let label = if at == 0 && row == 0 { "cause" } else { "" };
+                lines.push(labelled(style, label, &printable(text)));
+            }
+        }
+        if let Some(place) = &self.place {
+            place.render(style, &mut lines);
+        }
+        let skipped = self.output.len().saturating_sub(OUTPUT_LINES);
+        for (at, text) in self.output.iter().skip(skipped).enumerate() {
+            lines.push(labelled(style, if at == 0 { "output" } else { "" }, &printable(text)));
+        }
+        if let Some(fix) = &self.fix {
+            for (at, text) in fix.lines().enumerate() {
+                lines.push(labelled(style, if at == 0 { "fix" } else { "" }, &printable(text)));
+            }
+        }
+        if let Some(log) = &self.log {
+            lines.push(labelled(style, "log", &style.path(log)));
+        }
+        if let (Some(exit), Some(last)) = (exit, lines.last_mut()) {
+            *last = justified(last, &format!("exit {exit}"), style.width);
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+impl Place {
+    fn new(source: &SourceText, first: usize, last: usize) -> Self {
+        let last = last.max(first);
+        let start = first.saturating_sub(CONTEXT_LINES).max(1);
+        let end = last.min(first + PLACE_LINES - 1);
+        let lines = source
+            .text()
+            .lines()
+            .enumerate()
+            .map(|(at, text)| (at + 1, text.to_owned()))
+            .skip(start - 1)
+            .take(end + 1 - start)
+            .collect();
+        Self { path: source.path().to_owned(), first, last, lines }
+    }
+
+    fn render(&self, style: &Style, lines: &mut Vec<String>) {
+        lines.push(labelled(style, "where", &format!("{}:{}", style.path(&self.path), self.first)));
+        let digits = self.lines.last().map_or(1, |(number, _)| number.to_string().len());
+        for (number, text) in &self.lines {
+            let inside = (self.first..=self.last).contains(number);
+            let mark = if inside { ">" } else { " " };
+            let text = text.replace('\t', "    ");
+            let line = format!("{:LABEL$}{mark} {number:>digits$} | {}", "", printable(&text));
+            let line = line.trim_end();
+            lines.push(if inside { line.to_owned() } else { style.paint(Tone::Faint, line) });
+        }
+    }
+}
+
+/// `  cause   text`
+fn labelled(style: &Style, label: &str, text: &str) -> String {
+    let padding = " ".repeat(LABEL.saturating_sub(2 + label.len()));
+    format!("  {}{padding}{text}", style.paint(Tone::Strong, label))
+}
+
+/// Everything that one error of a command tells: itself whole and each of its companions, up to five whole.
+///
+/// `exit` is shown at the right of the last line.
+pub fn render_error(error: &dyn Failure, style: &Style, exit: u8) -> String {
+    let others = error.others();
+    let all: Vec<Diagnostic> = std::iter::once(error).chain(others).map(Diagnostic::of).collect();
+    render_all(&all, style, Some(exit))
+}
+
+/// Several errors: the first five whole, the others one line each.
+pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String {
+    const WHOLE: usize = 5;
+    let mut out = String::new();
+    let whole = all.len().min(WHOLE);
+    for (at, diagnostic) in all[..whole].iter().enumerate() {
+        if at > 0 {
+            out.push('\n');
+        }
+        out.push_str(&diagnostic.render(style, exit.filter(|_| at + 1 == all.len())));
+    }
+    for (at, diagnostic) in all[whole..].iter().enumerate() {
+        if at == 0 {
+            out.push('\n');
+        }
+        let line = diagnostic.short(style);
+        let last = whole + at + 1 == all.len();
+        out.push_str(&match exit.filter(|_| last) {
+            Some(exit) => justified(&line, &format!("exit {exit}"), style.width),
+            None => line,
+        });
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ErrorClass, Span};
+    use crate::engine::EngineError;
+
+    fn failing_step() -> CellFailure {
+        let text = "FROM scratch\n\nCOPY . .\n\n\nFROM registry.example.com/alpine:3.22\nRUN apk add nginx\nRUN x\n";
+        CellFailure {
+            cell: crate::base::CellId::new("nginx".parse().expect("a name"), "arm64".parse().expect("a platform")),
+            log: Some("/p/.catamaran/logs/nginx/linux-arm64.log".into()),
+            error: Box::new(EngineError::Build {
+                step: Some("step 2 of 4: RUN apk add nginx".to_owned()),
+                message: "exec /bin/sh: exec format error".to_owned(),
+                exit_code: Some(255),
+                excerpt: Some((SourceText::new("/p/src/nginx/Dockerfile", text), 7, 7)),
+                output: vec!["first".to_owned(), "\x1b[31mred".to_owned()],
+            }),
+        }
+    }
+
+    #[test]
+    fn d26_a_failing_step_is_told_in_full() {
+        let shown = Diagnostic::of_cell(&failing_step()).render(&Style::plain("/p"), None);
+        let expected = "\
+error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
+  cause   exec /bin/sh: exec format error
+  where   src/nginx/Dockerfile:7
+            5 |
+            6 | FROM registry.example.com/alpine:3.22
+          > 7 | RUN apk add nginx
+  output  first
+          \\u{1b}[31mred
+  log     .catamaran/logs/nginx/linux-arm64.log
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("unknown platform `amd65`")]
+    struct Unknown(Span);
+
+    impl Failure for Unknown {
+        fn class(&self) -> ErrorClass {
+            ErrorClass::Config
+        }
+
+        fn help(&self) -> Option<String> {
+            Some("did you mean `linux/amd64`?".to_owned())
+        }
+
+        fn span(&self) -> Option<Span> {
+            Some(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn a_configuration_error_shows_its_line_and_exit_code() {
+        let text = SourceText::new("/p/catamaran.toml", "name = \"x\"\nplatforms = [\"linux/amd65\"]\n");
+        let shown = render_error(&Unknown(text.span(24..35)), &Style::plain("/p"), 2);
+        let expected = "\
+error: unknown platform `amd65`
+  where   catamaran.toml:2
+            1 | name = \"x\"
+          > 2 | platforms = [\"linux/amd65\"]
+  fix     did you mean `linux/amd64`?                                     exit 2
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn after_five_errors_each_gets_one_line() {
+        let text = SourceText::new("/p/f", "x\n");
+        let all: Vec<Diagnostic> = (0..7).map(|_| Diagnostic::of(&Unknown(text.span(0..1)))).collect();
+        let shown = render_all(&all, &Style::plain("/p"), Some(2));
+        assert_eq!(shown.matches("where").count(), 5);
+        assert_eq!(shown.matches("error:").count(), 7);
+        assert!(shown.trim_end().ends_with("exit 2"));
+    }
+}

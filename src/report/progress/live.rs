@@ -1,0 +1,244 @@
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use super::View;
+use super::plain::notices;
+use super::tally::{Running, Tally};
+use crate::base::{ByteSize, CellId, CellState};
+use crate::event::{Event, Execution};
+use crate::report::style::{Style, Tone, columns, duration, fit, justified, pad, printable};
+
+/// (columns, rows) of the terminal, asked again before each drawing: windows are resized while a build runs.
+pub type TerminalSize = Box<dyn Fn() -> (usize, usize) + Send>;
+
+/// A live view on a terminal: finished cells scroll away upward, a block at the bottom shows what runs and is redrawn in
+/// place, failures stay above it until the end.
+///
+/// ```text
+/// built    apphub/amd64                                            3.0 s
+/// ✗ failed nginx/arm64      step 2 of 4: RUN apk add nginx         0.4 s
+/// ▸ backend/amd64     4/9   RUN go build ./cmd/…                    12 s
+///   7 done  3 running  14 waiting  1 failed  1 blocked      31 s
+/// ```
+///
+/// Escapes used: cursor up, erase below, colours. The block never has more rows than the terminal, so that moving up
+/// always reaches its first line.
+pub struct Live {
+    style: Style,
+    size: TerminalSize,
+    verbose: bool,
+    tally: Tally,
+    /// Lines of failed cells, in order.
+    failures: Vec<String>,
+    transfer: Option<String>,
+    waiting: Option<String>,
+    /// What the block on the screen holds now, line by line, without escapes counted.
+    drawn: Vec<usize>,
+    redrawn: Instant,
+    dirty: bool,
+}
+
+/// Drawing more often than this helps nobody and costs a slow connection its bandwidth.
+const FRAME: Duration = Duration::from_millis(100);
+
+impl Live {
+    /// A view in `style`, its width replaced by what `size` says.
+    pub fn new(style: Style, size: TerminalSize, verbose: bool, now: Instant) -> Self {
+        Self {
+            style,
+            size,
+            verbose,
+            tally: Tally::new(now),
+            failures: Vec::new(),
+            transfer: None,
+            waiting: None,
+            drawn: Vec::new(),
+            redrawn: now,
+            dirty: false,
+        }
+    }
+
+    /// Erases the block. Lines that were drawn for a wider window may have been wrapped since.
+    fn erase(&mut self, width: usize, text: &mut String) {
+        let rows: usize = self.drawn.drain(..).map(|columns| columns.max(1).div_ceil(width.max(1))).sum();
+        if rows > 0 {
+            let _ = write!(text, "\x1b[{rows}A\r\x1b[J");
+        }
+    }
+
+    /// Writes `lines` above the block, to stay.
+    fn keep(&mut self, lines: &[String], now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        let (width, rows) = (self.size)();
+        let mut text = String::new();
+        self.erase(width, &mut text);
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        self.draw(width, rows, now, &mut text);
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    fn draw(&mut self, width: usize, rows: usize, now: Instant, text: &mut String) {
+        // One column stays free: a full last column wraps on some terminals and not on others.
+        let width = width.saturating_sub(1).max(1);
+        let mut lines = Vec::new();
+        let room = rows.saturating_sub(2).max(1);
+        let shown_failures = self.failures.len().min(room / 3);
+        let hidden = self.failures.len() - shown_failures;
+        lines.extend(self.failures[hidden..].iter().cloned());
+        let room = room.saturating_sub(lines.len() + 1);
+        let mut running: Vec<(&CellId, &Running)> = self.tally.running.iter().collect();
+        running.sort_by_key(|(_, running)| running.began);
+        let name_width = running.iter().map(|(cell, _)| columns(&cell.to_string())).max().unwrap_or(0);
+        let fits = if running.len() > room { room.saturating_sub(1) } else { running.len() };
+        for (cell, running) in &running[..fits] {
+            lines.push(self.running_line(cell, running, name_width, width, now));
+        }
+        if fits < running.len() {
+            lines.push(format!("  and {} more", running.len() - fits));
+        }
+        lines.push(self.summary(width, now));
+        for line in lines {
+            let line = fit(&line, width, self.style.unicode);
+            self.drawn.push(columns(&line));
+            let tone = if line.starts_with(self.style.cross()) { Some(Tone::Bad) } else { None };
+            text.push_str(&tone.map_or_else(|| line.clone(), |tone| self.style.paint(tone, &line)));
+            text.push('\n');
+        }
+        self.redrawn = now;
+        self.dirty = false;
+    }
+
+    fn running_line(&self, cell: &CellId, running: &Running, names: usize, width: usize, now: Instant) -> String {
+        let mut left = format!("{} {}", self.style.arrow(), pad(&cell.to_string(), names));
+        let mut right = short(now.saturating_duration_since(running.began));
+        if let Some(step) = running.step() {
+            let position = step.position.as_ref().map(|at| format!("{}/{}", at.number, at.of)).unwrap_or_default();
+            let _ = write!(left, "  {} {}", pad(&position, 5), step.name);
+            if let Some((done, total)) = step.moved {
+                let total = total.map(|total| format!(" of {}", ByteSize(total))).unwrap_or_default();
+                right = format!("{}{total}  {right}", ByteSize(done));
+            }
+        }
+        let room = width.saturating_sub(columns(&right) + 2);
+        justified(&fit(&left, room, self.style.unicode), &right, width).replace('\n', " ")
+    }
+
+    fn summary(&self, width: usize, now: Instant) -> String {
+        let tally = &self.tally;
+        if let Some(text) = self.waiting.as_ref().or(self.transfer.as_ref()) {
+            return format!("  {text}");
+        }
+        let mut parts = vec![
+            format!("{} done", tally.done()),
+            format!("{} running", tally.running.len()),
+            format!("{} waiting", tally.waiting()),
+        ];
+        for state in [CellState::Failed, CellState::Blocked, CellState::Cancelled] {
+            if tally.count(state) > 0 {
+                parts.push(format!("{} {state}", tally.count(state)));
+            }
+        }
+        let right = short(now.saturating_duration_since(tally.began));
+        let line = justified(&format!("  {}", parts.join("  ")), &right, width);
+        line.split('\n').next().unwrap_or_default().to_owned()
+    }
+
+    /// The line that stays of a cell that ended; failed ones go to the pinned lines.
+    fn ended(&mut self, event: &Event) -> Option<String> {
+        let Event::CellFinished { cell, state, execution, took, reason } = event else { return None };
+        let width = (self.size)().0.saturating_sub(1).max(1);
+        let name = cell.to_string();
+        let word =
+            if *state == CellState::Failed { format!("{} failed", self.style.cross()) } else { state.to_string() };
+        let mut left = format!("{} {}", pad(&word, 8), pad(&name, 22));
+        if let Some(reason) = reason {
+            let _ = write!(left, " {}", printable(reason));
+        }
+        let emulated = if matches!(execution, Some(Execution::Emulated(_))) { "emulated " } else { "" };
+        let right = if took.is_zero() { String::new() } else { format!("{emulated}{}", duration(*took)) };
+        let room = width.saturating_sub(columns(&right) + 2);
+        let line = justified(&fit(&left, room, self.style.unicode), &right, width).replace('\n', " ");
+        if *state == CellState::Failed {
+            self.failures.push(line);
+            return None;
+        }
+        // Blocked cells are counted in the block and listed in the matrix; a line each would bury the failure.
+        (!matches!(state, CellState::Blocked | CellState::Excluded)).then_some(line)
+    }
+}
+
+/// Whole seconds: tenths that flicker are noise.
+fn short(took: Duration) -> String {
+    let seconds = took.as_secs();
+    if seconds < 100 { format!("{seconds} s") } else { duration(took) }
+}
+
+impl View for Live {
+    fn event(&mut self, event: &Event, now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        self.tally.take(event, now);
+        self.dirty = true;
+        let mut lines = Vec::new();
+        match event {
+            Event::Transfer { what, done, total } => {
+                let text = format!("{}: {done} of {total}", printable(what));
+                if done.0 >= total.0 {
+                    self.transfer = None;
+                } else {
+                    self.transfer = Some(text);
+                }
+            }
+            // Shown in the block while it lasts: whatever comes next ends it.
+            Event::Waiting { text } => self.waiting = Some(printable(text)),
+            Event::CellFinished { .. } => lines.extend(self.ended(event)),
+            Event::BuildWarning { cell, text, line, .. } => {
+                let at = line.map(|line| format!(" (line {line})")).unwrap_or_default();
+                lines.push(format!("{} {cell}: {}{at}", self.style.paint(Tone::Warn, "warning:"), printable(text)));
+            }
+            Event::Warning { cell: Some(cell), text } => {
+                lines.push(format!("{} {cell}: {}", self.style.paint(Tone::Warn, "warning:"), printable(text)));
+            }
+            Event::Detail { .. } if !self.verbose => {}
+            _ => lines.extend(notices(event)),
+        }
+        if !matches!(event, Event::Waiting { .. } | Event::Warning { .. } | Event::Detail { .. }) {
+            self.waiting = None;
+        }
+        if !lines.is_empty() {
+            self.keep(&lines, now, out)
+        } else if now.saturating_duration_since(self.redrawn) >= FRAME {
+            self.keep(&[], now, out)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn idle(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        // Seconds go on without events.
+        let second = Duration::from_secs(1);
+        if self.dirty || now.saturating_duration_since(self.redrawn) >= second {
+            self.keep(&[], now, out)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        FRAME
+    }
+
+    fn finish(&mut self, _now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        let width = (self.size)().0;
+        let mut text = String::new();
+        self.erase(width, &mut text);
+        // The failures are told in full afterwards; these lines say when they happened among the others.
+        for line in self.failures.drain(..) {
+            text.push_str(&self.style.paint(Tone::Bad, &line));
+            text.push('\n');
+        }
+        out.write_all(text.as_bytes())
+    }
+}

@@ -32,7 +32,7 @@ pub enum ImageError {
         /// Digest of its manifest.
         digest: Digest,
         /// What it must be for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What its config says.
         found: String,
     },
@@ -40,7 +40,7 @@ pub enum ImageError {
     #[error("two images for {platform}: `{first}` and `{second}`")]
     DuplicatePlatform {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// One manifest.
         first: Digest,
         /// The other.
@@ -52,7 +52,7 @@ pub enum ImageError {
         /// The index.
         index: Digest,
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// An index of no images would be written.
     #[error("an index needs at least one image")]
@@ -79,7 +79,7 @@ pub enum ImageError {
     #[error("`{reference}` cannot be named: blob `{digest}` is missing")]
     Incomplete {
         /// The name.
-        reference: Reference,
+        reference: Box<Reference>,
         /// The first blob that is missing or has the wrong size.
         digest: Digest,
     },

@@ -65,7 +65,7 @@ pub fn assemble_index(
     entries.sort_by(|left, right| left.platform.cmp(&right.platform));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].platform == pair[1].platform) {
         return Err(ImageError::DuplicatePlatform {
-            platform: pair[0].platform.clone(),
+            platform: Box::new(pair[0].platform.clone()),
             first: pair[0].manifest.digest,
             second: pair[1].manifest.digest,
         });
@@ -75,7 +75,7 @@ pub fn assemble_index(
         if !config.is_for(&entry.platform) {
             return Err(ImageError::WrongPlatform {
                 digest: entry.manifest.digest,
-                wanted: entry.platform.clone(),
+                wanted: Box::new(entry.platform.clone()),
                 found: config.shown(),
             });
         }
@@ -147,7 +147,7 @@ pub fn subset_index(layout: &Layout, upstream: &Descriptor, platforms: &[Platfor
         // First match wins (image-spec, "image-index"), as it does for every puller of the upstream index.
         let found = manifests.iter().filter(image_of).find(|entry| entry_platform(entry) == Some(Ok(platform.clone())));
         let Some(entry) = found else {
-            return Err(ImageError::NoSuchPlatform { index: upstream.digest, platform: platform.clone() });
+            return Err(ImageError::NoSuchPlatform { index: upstream.digest, platform: Box::new(platform.clone()) });
         };
         chosen.push(entry.clone());
     }

@@ -34,11 +34,11 @@ pub enum ManifestBody {
     /// An image manifest, or an artifact in its form.
     Image {
         /// The config.
-        config: Descriptor,
+        config: Box<Descriptor>,
         /// The layers, base first.
         layers: Vec<Descriptor>,
         /// What it is about, where it is a referrer. May dangle, so it is no part of the closure.
-        subject: Option<Descriptor>,
+        subject: Option<Box<Descriptor>>,
         /// Its annotations.
         annotations: IndexMap<String, String>,
     },
@@ -73,9 +73,9 @@ struct Body {
     #[serde(rename = "mediaType")]
     media_type: Option<String>,
     manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
+    config: Option<Box<Descriptor>>,
     layers: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
+    subject: Option<Box<Descriptor>>,
     annotations: Option<IndexMap<String, String>>,
     #[serde(rename = "fsLayers")]
     fs_layers: Option<IgnoredAny>,
@@ -107,7 +107,7 @@ impl RawManifest {
         match &self.parsed {
             ManifestBody::Index { manifests, .. } => manifests.clone(),
             ManifestBody::Image { config, layers, .. } => {
-                std::iter::once(config.clone()).chain(layers.iter().cloned()).collect()
+                std::iter::once((**config).clone()).chain(layers.iter().cloned()).collect()
             }
         }
     }
@@ -146,7 +146,7 @@ fn parse(bytes: &[u8], media_type: &str, digest: &Digest) -> Result<ManifestBody
     };
     match &parsed {
         ManifestBody::Index { manifests, .. } => check_sizes(manifests),
-        ManifestBody::Image { config, layers, .. } => check_sizes(layers).and(check_sizes([config])),
+        ManifestBody::Image { config, layers, .. } => check_sizes(layers).and(check_sizes([&**config])),
     }
     .map_err(malformed)?;
     Ok(parsed)

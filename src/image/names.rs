@@ -45,7 +45,7 @@ pub fn publish_names(layout: &Layout, set: &[(Reference, Descriptor)], remove: &
         }
         for blob in closure(layout, index)? {
             if !layout.has(&blob)? {
-                return Err(ImageError::Incomplete { reference: reference.clone(), digest: blob.digest });
+                return Err(ImageError::Incomplete { reference: Box::new(reference.clone()), digest: blob.digest });
             }
         }
     }

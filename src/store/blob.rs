@@ -104,8 +104,8 @@ impl<R: Read> VerifiedReader<R> {
         Self { inner, hasher: Some(DigestHasher::new()), expected: descriptor.digest, size: descriptor.size, seen: 0 }
     }
 
-    fn mismatch(&self, what: &str) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, format!("blob `{}` is corrupt: {what}", self.expected))
+    fn wrong_size(&self, found: u64) -> io::Error {
+        StoreError::WrongSize { digest: self.expected, expected: self.size, found }.into_read_error()
     }
 }
 
@@ -117,7 +117,8 @@ impl<R: Read> Read for VerifiedReader<R> {
         let count = self.inner.read(buffer)?;
         self.seen += count as u64;
         if self.seen > self.size {
-            return Err(self.mismatch(&format!("it is longer than the {} bytes of its descriptor", self.size)));
+            // How much longer is not worth reading: one byte too many is enough.
+            return Err(self.wrong_size(self.seen));
         }
         if count > 0 {
             if let Some(hasher) = &mut self.hasher {
@@ -126,12 +127,12 @@ impl<R: Read> Read for VerifiedReader<R> {
             return Ok(count);
         }
         if self.seen < self.size {
-            return Err(self.mismatch(&format!("it ends after {} of {} bytes", self.seen, self.size)));
+            return Err(self.wrong_size(self.seen));
         }
         if let Some(hasher) = self.hasher.take() {
             let found = hasher.finish();
             if found != self.expected {
-                return Err(self.mismatch(&format!("its bytes hash to `{found}`")));
+                return Err(StoreError::Corrupt { expected: self.expected, found }.into_read_error());
             }
         }
         Ok(0)

@@ -61,6 +61,22 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// As the error of a read, of kind `InvalidData`; [`StoreError::from_read`] gets it back.
+    pub(crate) fn into_read_error(self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, self)
+    }
+
+    /// What a failed read through a [`super::VerifiedReader`] means: the blob's own verdict where there is one, otherwise
+    /// the system's error about `path`. Damage is never mistaken for a disk that cannot read, nor the reverse.
+    pub fn from_read(error: io::Error, path: impl Into<PathBuf>) -> Self {
+        match error.downcast::<Self>() {
+            Ok(verdict) => verdict,
+            Err(source) => Self::Io { action: "read", path: path.into(), source },
+        }
+    }
+}
+
 impl Failure for StoreError {
     fn class(&self) -> ErrorClass {
         match self {

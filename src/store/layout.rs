@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -230,13 +230,9 @@ impl BlobSource for Layout {
             return Err(StoreError::TooLarge { digest: descriptor.digest, size: descriptor.size, limit });
         }
         let mut bytes = Vec::new();
-        self.open(descriptor)?.read_to_end(&mut bytes).map_err(|source| {
-            if source.kind() == io::ErrorKind::InvalidData {
-                StoreError::Corrupt { expected: descriptor.digest, found: Digest::of(&bytes) }
-            } else {
-                StoreError::Io { action: "read", path: blob_path(&self.root, &descriptor.digest), source }
-            }
-        })?;
+        self.open(descriptor)?
+            .read_to_end(&mut bytes)
+            .map_err(|error| StoreError::from_read(error, blob_path(&self.root, &descriptor.digest)))?;
         Ok(bytes)
     }
 }

@@ -1,0 +1,119 @@
+use crate::base::Digest;
+
+/// Size of a tar block, and so of a header.
+pub(super) const BLOCK: u64 = 512;
+
+/// A header or a block of zeros.
+pub(super) type Block = [u8; 512];
+
+/// The largest size that eleven octal digits hold.
+pub(super) const SIZE_LIMIT: u64 = 0o777_7777_7777;
+
+/// Where blobs lie, as in a layout.
+const BLOBS: &str = "blobs/sha256/";
+
+/// The only entry that a bundle may have under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum EntryName {
+    /// `oci-layout`
+    Marker,
+    /// `index.json`
+    Index,
+    /// `manifest.json`
+    DockerView,
+    /// `catamaran.json`
+    Lock,
+    /// `blobs/sha256/…`
+    Blob(Digest),
+}
+
+impl EntryName {
+    /// A white list: what is not one of these names is no name, whatever it might do on some file system.
+    fn parse(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"oci-layout" => Self::Marker,
+            b"index.json" => Self::Index,
+            b"manifest.json" => Self::DockerView,
+            b"catamaran.json" => Self::Lock,
+            _ => {
+                let hex = std::str::from_utf8(name).ok()?.strip_prefix(BLOBS)?;
+                Self::Blob(Digest::from_hex(hex).ok()?)
+            }
+        })
+    }
+
+    /// The name as it stands in the file.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Marker => "oci-layout".to_owned(),
+            Self::Index => "index.json".to_owned(),
+            Self::DockerView => "manifest.json".to_owned(),
+            Self::Lock => super::LOCK_NAME.to_owned(),
+            Self::Blob(digest) => blob_name(&digest),
+        }
+    }
+}
+
+/// Name of a blob's entry.
+pub(super) fn blob_name(digest: &Digest) -> String {
+    format!("{BLOBS}{}", digest.hex())
+}
+
+/// The USTAR header (POSIX.1-1988) of a regular file: mode 0644, owner 0, time 0, everything else empty.
+///
+/// `size` is at most [`SIZE_LIMIT`]. All that could differ between two machines or runs is left out.
+pub(super) fn encode(name: EntryName, size: u64) -> Block {
+    let mut header: Block = [0; 512];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, &name.text());
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{size:011o}"));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\x0000");
+    put(329, "0000000");
+    put(337, "0000000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+/// The name and size that a header says.
+///
+/// Only a header that [`encode`] could have written is taken: this refuses links, devices, other names, extensions and
+/// every two-faced size at once, instead of one by one. The error says what is wrong.
+pub(super) fn decode(header: &Block) -> Result<(EntryName, u64), String> {
+    let written = octal(&header[148..154]);
+    let counted = |(at, value): (usize, &u8)| u64::from(if (148..156).contains(&at) { b' ' } else { *value });
+    let sum: u64 = header.iter().enumerate().map(counted).sum();
+    if written != Some(sum) {
+        return Err("its header's checksum is wrong".to_owned());
+    }
+    let raw_name = &header[..header[..100].iter().position(|byte| *byte == 0).unwrap_or(100)];
+    let shown = || String::from_utf8_lossy(raw_name).into_owned();
+    let Some(name) = EntryName::parse(raw_name) else {
+        return Err(format!("`{}` is no name that a bundle may have", crate::base::Printable(&shown())));
+    };
+    let Some(size) = octal(&header[124..135]) else {
+        return Err(format!("the size of `{}` is not eleven octal digits", shown()));
+    };
+    if encode(name, size) != *header {
+        return Err(format!("`{}` is not a plain USTAR file", shown()));
+    }
+    Ok((name, size))
+}
+
+/// Octal digits and nothing else.
+fn octal(digits: &[u8]) -> Option<u64> {
+    digits
+        .iter()
+        .try_fold(0, |value: u64, digit| matches!(digit, b'0'..=b'7').then(|| value << 3 | u64::from(digit - b'0')))
+}
+
+/// `size` and the zeros up to the next block.
+pub(super) const fn padded(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK)
+}

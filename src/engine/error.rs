@@ -41,6 +41,8 @@ pub enum EngineError {
         reason: String,
         /// What to do.
         help: String,
+        /// Last lines of its log, where it got so far.
+        output: Vec<String>,
     },
     /// The result is for another platform than was asked for.
     #[error("the image is for {found}, not {wanted}")]
@@ -134,7 +136,7 @@ impl Failure for EngineError {
 
     fn output(&self) -> Vec<String> {
         match self {
-            Self::Build { output, .. } => output.clone(),
+            Self::Build { output, .. } | Self::CannotStart { output, .. } => output.clone(),
             _ => Vec::new(),
         }
     }

@@ -7,6 +7,7 @@
 mod attributes;
 mod connect;
 mod context;
+pub mod daemon;
 mod engine;
 mod fault;
 mod identity;

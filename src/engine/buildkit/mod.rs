@@ -16,8 +16,10 @@ mod proto;
 mod result;
 mod session;
 mod solve;
+mod start;
 mod status;
 mod words;
 
 pub use connect::{BuilderGuard, ConnectOptions, TlsFiles};
 pub use engine::BuildKitEngine;
+pub use start::{StartOptions, start};

@@ -29,7 +29,7 @@ impl RunDir {
         fs::create_dir_all(parent)?;
         sweep(parent);
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-        // What buildkitd reads settings of its user from; empty, so that there are none.
+        // What buildkitd reads settings of its user from: there are none.
         fs::create_dir(folder.path().join("config"))?;
         Ok(Self { folder })
     }
@@ -54,7 +54,7 @@ impl RunDir {
         self.folder.path().join("o")
     }
 
-    /// The empty directory for settings.
+    /// The directory for settings, with none in it but those that we write.
     pub(super) fn config(&self) -> PathBuf {
         self.folder.path().join("config")
     }

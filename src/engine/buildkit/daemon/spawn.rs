@@ -39,6 +39,8 @@ struct Prepared {
     socket: PathBuf,
     /// The daemon's own `--root`.
     state: PathBuf,
+    /// Its temporary files: one of those in a folder that all daemons of this root have.
+    tmp: PathBuf,
     command: ChildCommand,
     limits: Vec<String>,
     user: User,
@@ -60,7 +62,7 @@ impl StartedBuilder {
         }
         let log = options.log.clone();
         let (builder, prepared) = blocking(move || {
-            clean(&prepared.state);
+            clean(&prepared)?;
             let output = open_log(&log)?;
             let child = prepared.command.spawn(&output);
             let (lifeline, child) = child.map_err(|error| causes::not_contained(&error, &prepared.user))?;
@@ -131,10 +133,7 @@ fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
     let identity = identity(&user, &search, options.ids, &mut limits)?;
     // Snapshots of root and of an ordinary user differ in their owners and in how deletions are marked.
     let state = options.root.join(if user.is_root() { "root" } else { "user" });
-    let tmp = options.root.join("tmp");
-    for folder in [&state, &tmp] {
-        fs::create_dir_all(folder).map_err(|error| causes::cannot_write(folder, &error))?;
-    }
+    fs::create_dir_all(&state).map_err(|error| causes::cannot_write(&state, &error))?;
     let space = sys::free_bytes(&state).map_err(|error| causes::cannot_write(&state, &error))?;
     if space < LEAST_SPACE {
         let reason = format!("only {} MiB are free on the file system of `{}`", space >> 20, options.root.display());
@@ -146,7 +145,9 @@ fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
             format!("`{}` is too long a path for a socket, which may have 107 bytes", run_dir.path().display());
         causes::cannot_start(reason, "set XDG_RUNTIME_DIR or TMPDIR to a directory with a short path")
     })?;
-    let config = options.root.join("buildkitd.toml");
+    // Both are made for one run: the next one may be waiting for this one's end while it prepares.
+    let tmp = options.root.join("tmp").join(run_dir.name());
+    let config = run_dir.config().join("buildkitd.toml");
     let text = configuration(&run_dir.name(), &options.registries);
     fs::write(&config, text).map_err(|error| causes::cannot_write(&config, &error))?;
     // What runs containers keeps its state here, for root; see `HIDDEN_FROM_ROOT`. Left in place: it is runc's own.
@@ -163,10 +164,10 @@ fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
         environment: environment(options, &search, &run_dir, &tmp),
         identity,
         hide,
-        remove: vec![run_dir.path().to_owned(), tmp],
+        remove: vec![run_dir.path().to_owned(), tmp.clone()],
         cgroup: Some(run_dir.name()),
     };
-    Ok(Prepared { run_dir, socket, state, command, limits, user })
+    Ok(Prepared { run_dir, socket, state, tmp, command, limits, user })
 }
 
 /// Root runs the daemon as it is; everybody else as root of a user namespace.
@@ -287,14 +288,20 @@ async fn wait_for_lock(state: &Path, options: &DaemonOptions) -> Result<(), Engi
     }
 }
 
-/// Removes what a killed daemon left in its root and does not clear away itself: the bundles of its containers. Their
-/// mounts were gone with it.
-fn clean(state: &Path) {
-    for worker in fs::read_dir(state).into_iter().flatten().filter_map(Result::ok) {
+/// Removes what a killed daemon left and no daemon clears away: the bundles of its containers, and temporary files that
+/// its supervisor could not remove because it was killed, too. All mounts of theirs were gone with the daemon. Called
+/// when nobody uses the root.
+fn clean(prepared: &Prepared) -> Result<(), EngineError> {
+    for worker in fs::read_dir(&prepared.state).into_iter().flatten().filter_map(Result::ok) {
         if worker.file_name().as_bytes().starts_with(b"runc-") {
             drop(fs::remove_dir_all(worker.path().join("executor")));
         }
     }
+    let tmp = &prepared.tmp;
+    if let Some(all) = tmp.parent() {
+        drop(fs::remove_dir_all(all));
+    }
+    fs::create_dir_all(tmp).map_err(|error| causes::cannot_write(tmp, &error))
 }
 
 /// A new log; the one of the last start is kept beside it.

@@ -1,0 +1,7 @@
+//! Builders that catamaran starts itself: a real `buildkitd`, as root and as an ordinary user.
+
+mod bench;
+mod child;
+mod failures;
+mod lifetime;
+mod survivors;

@@ -1,0 +1,3 @@
+//! The real parts that tests run against, and the files that they run on.
+
+pub(crate) mod tools;

@@ -1,29 +1,57 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use url::Url;
+
+use super::host::Host;
+use super::pace::Pace;
 use super::{RegistryError, RegistryOptions};
-use crate::base::{Descriptor, Digest, Platform, Reference, Repository};
-use crate::store::Layout;
+use crate::base::Repository;
+use crate::event::{EventSink, NoEvents};
 
 /// Speaks to registries. Cheap to clone; one for the whole run, so that connections, tokens and pauses are shared.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegistryClient {
+    pub(super) shared: Arc<Shared>,
+    pub(super) events: Arc<dyn EventSink>,
+}
+
+/// What all clones share.
+pub(super) struct Shared {
     options: RegistryOptions,
+    /// Certificate authorities as they were in the files, for the independent reader.
+    pub(super) authorities: Vec<Vec<u8>>,
+    /// Goes through the proxy that the system names, if it names one.
+    pub(super) proxied: reqwest::Client,
+    /// For loopback hosts, which no proxy can reach.
+    pub(super) direct: reqwest::Client,
+    pub(super) tally: Tally,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    paces: Mutex<HashMap<String, Arc<Pace>>>,
 }
 
-/// A manifest or index as a registry served it, its digest checked.
-#[derive(Debug, Clone)]
-pub struct Fetched {
-    /// Media type, digest and size.
-    pub descriptor: Descriptor,
-    /// The bytes, never re-serialised.
-    pub bytes: bytes::Bytes,
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) requests: AtomicU64,
+    pub(super) bytes_sent: Arc<AtomicU64>,
 }
 
-/// What a reference means for one platform.
+impl Tally {
+    /// (requests, bytes sent)
+    pub(super) fn read(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.bytes_sent.load(Ordering::Relaxed))
+    }
+}
+
+/// A repository at its registry.
 #[derive(Debug, Clone)]
-pub struct Resolved {
-    /// What the reference itself points to: an index or a manifest.
-    pub root: Fetched,
-    /// The image manifest of the platform.
-    pub manifest: Fetched,
+pub(super) struct Target {
+    pub(super) host: Arc<Host>,
+    /// The path in the registry's API.
+    pub(super) path: String,
 }
 
 impl RegistryClient {
@@ -31,37 +59,104 @@ impl RegistryClient {
     ///
     /// The process must have chosen its TLS implementation before (`rustls::crypto::CryptoProvider::install_default`).
     pub fn new(options: RegistryOptions) -> Result<Self, RegistryError> {
-        Ok(Self { options })
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(RegistryError::Setup { reason: "the process has chosen no TLS implementation".to_owned() });
+        }
+        let mut authorities = Vec::new();
+        let mut certificates = Vec::new();
+        for path in &options.extra_ca {
+            let failed = |source| RegistryError::Ca { path: path.clone(), source };
+            let pem = std::fs::read(path).map_err(failed)?;
+            let parsed = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
+            if parsed.is_empty() {
+                return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "no certificate is in it")));
+            }
+            certificates.extend(parsed);
+            authorities.push(pem);
+        }
+        let build = |direct: bool| {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(&options.user_agent)
+                // Redirects are followed by hand: what may go along depends on where they lead.
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(options.timeouts.connect)
+                .pool_max_idle_per_host(options.concurrency.max(1))
+                .tcp_nodelay(true);
+            if !certificates.is_empty() {
+                builder = builder.tls_certs_merge(certificates.iter().cloned());
+            }
+            if direct {
+                builder = builder.no_proxy();
+            }
+            builder.build().map_err(|error| RegistryError::Setup { reason: error.to_string() })
+        };
+        let shared = Shared {
+            authorities,
+            proxied: build(false)?,
+            direct: build(true)?,
+            tally: Tally::default(),
+            hosts: Mutex::default(),
+            paces: Mutex::default(),
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared), events: Arc::new(NoEvents) })
+    }
+
+    /// The same client, telling `events` when it has to wait for a registry.
+    #[must_use]
+    pub fn with_events(&self, events: Arc<dyn EventSink>) -> Self {
+        Self { shared: Arc::clone(&self.shared), events }
     }
 
     /// The options it was made with.
     pub fn options(&self) -> &RegistryOptions {
-        &self.options
+        &self.shared.options
     }
 
-    /// The manifest or index that `reference` points to (`latest` where it says neither tag nor digest).
-    pub async fn fetch_manifest(&self, reference: &Reference) -> Result<Fetched, RegistryError> {
-        Err(RegistryError::Setup { reason: format!("`{reference}`: reading is not there yet") })
+    /// The registry called `name`, the same value every time.
+    pub(super) fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.shared.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.get(name) {
+            return Arc::clone(host);
+        }
+        let host = Arc::new(Host::new(name, self.options(), self.pace_of(name)));
+        hosts.insert(name.to_owned(), Arc::clone(&host));
+        host
     }
 
-    /// What `reference` means for `platform`: through its index, or itself if its config says that platform.
-    pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
-        Err(RegistryError::Setup { reason: format!("`{reference}` ({platform}): reading is not there yet") })
+    /// The pace of whatever is at `authority`: a registry or a token server.
+    pub(super) fn pace_of(&self, authority: &str) -> Arc<Pace> {
+        let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(paces.entry(authority.to_owned()).or_default())
     }
 
-    /// Brings a blob into the layout, verified while it streams; nothing moves if it is there.
-    pub async fn fetch_blob(
-        &self,
-        repository: &Repository,
-        descriptor: &Descriptor,
-        layout: &Layout,
-    ) -> Result<(), RegistryError> {
-        let _ = layout;
-        Err(RegistryError::Setup { reason: format!("`{repository}@{}`: reading is not there yet", descriptor.digest) })
+    pub(super) fn target(&self, repository: &Repository) -> Target {
+        Target { host: self.host(repository.host()), path: repository.remote_path() }
+    }
+}
+
+impl Target {
+    /// `fleet/nginx` as part of an API path. Repository paths hold nothing that a URL must escape.
+    pub(super) fn api(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.path)
     }
 
-    /// The digest that `reference` shows now, or `None` if the registry does not have it.
-    pub async fn digest_of(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-        Err(RegistryError::Setup { reason: format!("`{reference}`: reading is not there yet") })
+    /// For messages.
+    pub(super) fn shown(&self) -> String {
+        format!("{}/{}", self.host.name, self.path)
     }
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryClient").field("options", self.options()).finish_non_exhaustive()
+    }
+}
+
+/// `url` with the query parameter `digest`; whatever query it has stays as it is (distribution-spec: the location may hold
+/// "critical query parameters").
+pub(super) fn with_digest(mut url: Url, digest: &crate::base::Digest) -> Url {
+    url.query_pairs_mut().append_pair("digest", &digest.to_string());
+    url
 }

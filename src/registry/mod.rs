@@ -6,20 +6,38 @@
 //! and has a test. This room must not know what builds, assembles or bundles: it moves bytes that are right already.
 //!
 //! ```text
-//! push ─> closure ─> mount_plan ─> upload | blob (mount) ─> manifest ─> tags ─> readback ─> receipt
-//!                        all of them speak through client ─> transport ─> auth
+//! push ─> closure ─> transfer (mount_plan ─> blob, upload) ─> manifest ─> tags ─> readback ─> receipt
+//!            all of them ask through transport (pace, trouble, redirects) ─> auth ─> the wire
 //! ```
 
 mod auth;
+mod blob;
+mod call;
 mod client;
+mod closure;
 mod error;
+mod host;
+mod manifest;
+mod meter;
+mod mount_plan;
 mod options;
+mod pace;
 mod push;
+mod readback;
 mod receipt;
+mod resolve;
+mod response;
+mod tags;
+mod transfer;
+mod transport;
+mod trouble;
+mod upload;
 
 pub use auth::CredentialFiles;
-pub use client::{Fetched, RegistryClient, Resolved};
+pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
+pub use manifest::Fetched;
 pub use options::{NoCredentials, RegistryOptions, RetryPolicy, Timeouts};
 pub use push::{Release, ReleaseItem, push};
 pub use receipt::{Confirmation, PushReceipt, RepositoryReceipt, TagChange, TagReceipt};
+pub use resolve::Resolved;

@@ -1,0 +1,249 @@
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{HeaderValue, RANGE};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::auth::Scopes;
+use super::call::Call;
+use super::client::Target;
+use super::pace::Tries;
+use super::response::Response;
+use super::trouble::Trouble;
+use super::{RegistryClient, RegistryError};
+use crate::base::{Descriptor, Repository};
+use crate::store::{BlobWriter, Layout, StoreError};
+
+/// What a registry made of a wish to mount.
+#[derive(Debug)]
+pub(super) enum Mount {
+    /// The blob is in the repository now.
+    Done,
+    /// It began an upload instead (distribution-spec, "Mounting a blob": 202); this is where to send the blob.
+    Session(Url),
+    /// It does not mount, or not from there.
+    Impossible,
+}
+
+impl RegistryClient {
+    /// Whether the repository has the blob, in its right size. What cannot be found out counts as no: sending a blob
+    /// twice is a waste, leaving it out a broken image.
+    pub(super) async fn has_blob(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        scopes: &Scopes,
+    ) -> Result<bool, RegistryError> {
+        let action = format!("look for a blob in {}", target.path);
+        let url = self.url(&target.host, &target.api(&format!("blobs/{}", descriptor.digest))).await?;
+        let response = match self.ask(&target.host, &Call::new(Method::HEAD, url), scopes, &action).await {
+            Ok(response) => response,
+            Err(RegistryError::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match response.status().as_u16() {
+            200 => Ok(response.content_length().is_none_or(|length| length == descriptor.size)),
+            403 => Err(response.refused().await),
+            _ => Ok(false),
+        }
+    }
+
+    /// Asks the registry to take the blob from `source`, a repository of the same registry.
+    ///
+    /// distribution-spec, "Mounting a blob from another repository". One token must allow pushing here and pulling there.
+    pub(super) async fn mount_blob(
+        &self,
+        target: &Target,
+        source: &str,
+        descriptor: &Descriptor,
+    ) -> Result<Mount, RegistryError> {
+        let action = format!("mount a blob of {source} in {}", target.path);
+        let mut url = self.url(&target.host, &target.api("blobs/uploads/")).await?;
+        url.query_pairs_mut().append_pair("mount", &descriptor.digest.to_string()).append_pair("from", source);
+        let scopes = Scopes::push(&target.path).and_pull(source);
+        let response = match self.ask(&target.host, &Call::new(Method::POST, url), &scopes, &action).await {
+            Ok(response) => response,
+            // The source may be private to us, or the token server may not give both at once: the blob can still be sent.
+            Err(RegistryError::Auth { .. } | RegistryError::Denied { .. } | RegistryError::Refused { .. }) => {
+                return Ok(Mount::Impossible);
+            }
+            Err(error) => return Err(error),
+        };
+        match response.status().as_u16() {
+            201 => Ok(Mount::Done),
+            202 => Ok(self.location(&response).map_or(Mount::Impossible, Mount::Session)),
+            _ => {
+                response.finish().await;
+                Ok(Mount::Impossible)
+            }
+        }
+    }
+
+    /// Where a response says to go on: relative or absolute, with or without a query (RFC 3986, section 5).
+    pub(super) fn location(&self, response: &Response) -> Result<Url, RegistryError> {
+        let Some(location) = response.header("location") else {
+            return Err(response.wrong(format!("status {} without a Location", response.status().as_u16())));
+        };
+        let url = response.url().join(location).map_err(|error| response.wrong(format!("its Location: {error}")))?;
+        self.check_downgrade(response.url(), &url).map_err(|reason| response.wrong(reason))?;
+        Ok(url)
+    }
+
+    /// Brings a blob into the layout, verified while it streams; nothing moves if it is there.
+    ///
+    /// A connection that breaks is continued at the byte that was reached. The blob is visible and durable when this
+    /// returns, and not there at all before. Dropping the future leaves nothing behind.
+    pub async fn fetch_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        layout: &Layout,
+    ) -> Result<(), RegistryError> {
+        if on_disk({
+            let (layout, descriptor) = (layout.clone(), descriptor.clone());
+            move || layout.has(&descriptor)
+        })
+        .await?
+        {
+            return Ok(());
+        }
+        let target = self.target(repository);
+        let mut writer = layout.writer()?;
+        let mut tries = Tries::new(self.options().retry);
+        loop {
+            let before = writer.written();
+            let (back, result) = self.fetch_rest(&target, descriptor, writer).await?;
+            writer = back;
+            let Err(trouble) = result else { break };
+            // Each piece that arrived is progress: a way that breaks every few seconds still leads to the end.
+            if writer.written() > before {
+                tries = Tries::new(self.options().retry);
+            }
+            self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await?;
+        }
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        match on_disk(move || writer.commit(Some(digest), Some(size))).await {
+            Ok(_) => Ok(()),
+            Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => Err(RegistryError::Integrity {
+                what: format!("blob `{digest}` of `{}`", target.shown()),
+                reason: format!("its bytes hash to `{found}`"),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads from where `writer` stands to the end, and gives the writer back with what came of it. The outer error is the
+    /// disk's.
+    async fn fetch_rest(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        mut writer: BlobWriter,
+    ) -> Result<(BlobWriter, Result<(), Trouble>), RegistryError> {
+        let start = writer.written();
+        if start >= descriptor.size && descriptor.size > 0 {
+            return Ok((writer, Ok(())));
+        }
+        let response = match self.ask_for_rest(target, descriptor, start).await {
+            Ok(response) => response,
+            Err(trouble) => return Ok((writer, Err(trouble))),
+        };
+        match response.status().as_u16() {
+            // The answer to a range must begin where it was asked to (RFC 9110, section 15.3.7): nothing else is appended.
+            206 if start > 0 && starts_at(&response) == Some(start) => {}
+            200 => writer.restart()?,
+            _ => {
+                writer.restart()?;
+                let wrong = response.wrong("it sent another part than the one asked for");
+                return Ok((writer, Err(Trouble::passing(wrong))));
+            }
+        }
+        let (sender, mut pieces) = mpsc::channel::<Bytes>(AHEAD);
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut result = Ok(());
+            while let Some(piece) = pieces.blocking_recv() {
+                result = writer.append(&piece);
+                if result.is_err() {
+                    break;
+                }
+            }
+            (writer, result)
+        });
+        let received = receive(response, &sender, descriptor, start).await;
+        drop(sender);
+        let (writer, written) = writing.await.map_err(|error| RegistryError::Setup { reason: error.to_string() })?;
+        written?;
+        Ok((writer, received))
+    }
+
+    pub(super) async fn ask_for_rest(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        start: u64,
+    ) -> Result<Response, Trouble> {
+        let action = format!("read a blob of {}", target.path);
+        let path = target.api(&format!("blobs/{}", descriptor.digest));
+        let mut call = Call::new(Method::GET, self.url(&target.host, &path).await.map_err(Trouble::last)?);
+        if start > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-{}", descriptor.size - 1))
+        {
+            call.headers.insert(RANGE, range);
+        }
+        let response = self.ask_once(&target.host, &call, &Scopes::pull(&target.path), &action).await?;
+        match response.status().as_u16() {
+            200 | 206 => Ok(response),
+            404 => {
+                let what = format!("blob `{}` in {}", descriptor.digest, target.path);
+                Err(Trouble::last(RegistryError::NotFound { host: target.host.name.clone(), what }))
+            }
+            _ => Err(Trouble::last(response.refused().await)),
+        }
+    }
+}
+
+/// Pieces between the connection and the disk.
+const AHEAD: usize = 4;
+
+/// Passes a body on to the writer, up to the size that the descriptor says.
+async fn receive(
+    mut response: Response,
+    sender: &mpsc::Sender<Bytes>,
+    descriptor: &Descriptor,
+    start: u64,
+) -> Result<(), Trouble> {
+    let mut seen = if response.status().as_u16() == 206 { start } else { 0 };
+    while let Some(chunk) = response.chunk().await? {
+        seen += chunk.len() as u64;
+        if seen > descriptor.size {
+            return Err(Trouble::last(RegistryError::Integrity {
+                what: format!("blob `{}`", descriptor.digest),
+                reason: format!("the registry sends more than the {} bytes of its descriptor", descriptor.size),
+            }));
+        }
+        if sender.send(chunk).await.is_err() {
+            // The disk failed: its error is told by the writer.
+            return Ok(());
+        }
+    }
+    if seen < descriptor.size {
+        let reason = format!("the blob ended after {seen} of {} bytes", descriptor.size);
+        return Err(Trouble::passing(response.wrong(reason)));
+    }
+    Ok(())
+}
+
+/// The first byte of a `Content-Range: bytes 5-9/10`.
+fn starts_at(response: &Response) -> Option<u64> {
+    response.header("content-range")?.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+/// Runs file work on a thread that may block.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, RegistryError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(RegistryError::Store),
+        Err(error) => Err(RegistryError::Setup { reason: format!("a file task ended early: {error}") }),
+    }
+}

@@ -1,0 +1,106 @@
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::resolve::{DEPTH, IndexBody, ManifestBody};
+use super::{Fetched, RegistryError};
+use crate::base::{Descriptor, Digest, MediaKind};
+use crate::store::{BlobSource as _, Layout, StoreError};
+
+/// A manifest or index of a release, with what it refers to.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// Its bytes as they are in the layout, verified.
+    pub(super) manifest: Fetched,
+    /// Manifests that an index lists, as it lists them (platform and annotations included).
+    pub(super) children: Vec<Descriptor>,
+    /// Config and layers of a manifest.
+    pub(super) blobs: Vec<Descriptor>,
+}
+
+/// Everything below one root, children before parents, each once; the root is the last.
+#[derive(Debug, Clone)]
+pub(super) struct Closure {
+    pub(super) nodes: Vec<Node>,
+}
+
+/// No manifest of ours is larger; distribution-spec lets registries refuse what is.
+const LIMIT: u64 = super::manifest::MANIFEST_LIMIT as u64;
+/// More manifests than any release has.
+const NODES: usize = 100_000;
+
+impl Closure {
+    /// Reads the closure of `root` from the layout. Blocks.
+    pub(super) fn read(layout: &Layout, root: &Descriptor) -> Result<Self, RegistryError> {
+        let mut closure = Self { nodes: Vec::new() };
+        closure.visit(layout, root, 0, &mut HashSet::new())?;
+        Ok(closure)
+    }
+
+    /// The root's own node.
+    pub(super) fn root(&self) -> &Node {
+        self.nodes.last().expect("`read` ends with the root")
+    }
+
+    fn visit(
+        &mut self,
+        layout: &Layout,
+        descriptor: &Descriptor,
+        depth: usize,
+        seen: &mut HashSet<Digest>,
+    ) -> Result<(), RegistryError> {
+        if !seen.insert(descriptor.digest) {
+            return Ok(());
+        }
+        let unusable = |reason: String| RegistryError::Integrity {
+            what: format!("manifest `{}` in the layout", descriptor.digest),
+            reason,
+        };
+        if depth > DEPTH || seen.len() > NODES {
+            return Err(unusable("it is part of indexes that are nested too deep or too many".to_owned()));
+        }
+        let bytes = Bytes::from(layout.read(descriptor, LIMIT)?);
+        let (children, blobs) = match descriptor.kind() {
+            MediaKind::Index => {
+                let index: IndexBody = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+                (index.manifests, Vec::new())
+            }
+            MediaKind::Manifest => {
+                let body: ManifestBody = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+                let mut blobs = vec![body.config];
+                blobs.extend(body.layers);
+                (Vec::new(), blobs)
+            }
+            MediaKind::Config | MediaKind::Blob => {
+                return Err(unusable(format!("`{}` is no manifest type", descriptor.media_type)));
+            }
+        };
+        for child in &children {
+            self.visit(layout, child, depth + 1, seen)?;
+        }
+        let blobs = present(layout, blobs)?;
+        self.nodes.push(Node { manifest: Fetched { descriptor: descriptor.bare(), bytes }, children, blobs });
+        Ok(())
+    }
+}
+
+/// The blobs that have to be at the registry, each once; all of them must be in the layout in their right size.
+///
+/// Layers of the non-distributable types stay where their `urls` say when we do not have them (image-spec, layer).
+fn present(layout: &Layout, blobs: Vec<Descriptor>) -> Result<Vec<Descriptor>, RegistryError> {
+    let mut kept: Vec<Descriptor> = Vec::with_capacity(blobs.len());
+    for blob in blobs {
+        if kept.iter().any(|known| known.digest == blob.digest) {
+            continue;
+        }
+        match layout.size_of(&blob.digest)? {
+            Some(size) if size == blob.size => kept.push(blob.bare()),
+            Some(found) => {
+                return Err(StoreError::WrongSize { digest: blob.digest, expected: blob.size, found }.into());
+            }
+            None if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") => {}
+            None => return Err(StoreError::Missing { digest: blob.digest }.into()),
+        }
+    }
+    Ok(kept)
+}

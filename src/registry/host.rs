@@ -1,0 +1,172 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use tokio::sync::{OnceCell, Semaphore};
+use url::Url;
+
+use super::RegistryOptions;
+use super::auth::HostAuth;
+use super::pace::Pace;
+
+/// One registry: where it is, how it is spoken to, and what is known about it so far.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// The name that people and credential files use: `docker.io`, `127.0.0.1:5000`.
+    pub(super) name: String,
+    /// Where requests go: `registry-1.docker.io`, `127.0.0.1:5000`.
+    authority: String,
+    /// How it is spoken to, as far as that follows from its name.
+    pub(super) speech: Speech,
+    /// What was found out for [`Speech::AsItSpeaks`].
+    pub(super) found: OnceCell<Scheme>,
+    /// One permit per request at the same time.
+    pub(super) permits: Arc<Semaphore>,
+    /// Pauses and failures shared by all its requests.
+    pub(super) pace: Arc<Pace>,
+    /// Challenge and tokens.
+    pub(super) auth: HostAuth,
+}
+
+/// With or without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// How a host may be spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// TLS or not at all.
+    Tls,
+    /// Plain, because the user allowed it for this host.
+    Plain,
+    /// Loopback: TLS if it speaks it, else plain. Nobody can stand between, so nothing is lost by asking.
+    AsItSpeaks,
+}
+
+impl Scheme {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The API host of Docker Hub, whose references and logins say `docker.io`.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
+
+impl Host {
+    pub(super) fn new(name: &str, options: &RegistryOptions, pace: Arc<Pace>) -> Self {
+        let authority = if name == "docker.io" { DOCKER_HUB_API } else { name };
+        let speech = if options.plain_http.iter().any(|plain| names_host(plain, authority)) {
+            Speech::Plain
+        } else if is_loopback(authority) {
+            Speech::AsItSpeaks
+        } else {
+            Speech::Tls
+        };
+        Self {
+            name: name.to_owned(),
+            authority: authority.to_owned(),
+            speech,
+            found: OnceCell::new(),
+            permits: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            pace,
+            auth: HostAuth::default(),
+        }
+    }
+
+    /// The root of its API; `None` only for a name that is no authority of a URL.
+    pub(super) fn base(&self, scheme: Scheme) -> Option<Url> {
+        Url::parse(&format!("{}://{}/v2/", scheme.word(), self.authority)).ok()
+    }
+}
+
+/// Whether `entry` (`host` or `host:port`) means the host of `authority`; without a port it means every port.
+pub(super) fn names_host(entry: &str, authority: &str) -> bool {
+    let entry = entry.trim().to_ascii_lowercase();
+    let authority = authority.to_ascii_lowercase();
+    entry == authority || (entry == without_port(&authority) && !entry.is_empty())
+}
+
+/// `[::1]:5000` -> `[::1]`, `a.example:5000` -> `a.example`.
+pub(super) fn without_port(authority: &str) -> &str {
+    match authority.rfind(']') {
+        Some(end) => &authority[..=end],
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
+/// Whether an authority is this machine by its very name. What DNS says is not asked: it could be made to say anything.
+pub(super) fn is_loopback(authority: &str) -> bool {
+    let host = without_port(authority);
+    if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
+        return true;
+    }
+    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+    }
+    host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether an authority is an address literal that no public registry has reason to send anybody to: loopback, private,
+/// link-local (cloud metadata services live there) or unspecified.
+pub(super) fn is_private_literal(authority: &str) -> bool {
+    let host = without_port(authority);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified(),
+        Ok(IpAddr::V6(v6)) => {
+            v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+        Err(_) => is_loopback(authority),
+    }
+}
+
+/// `host[:port]` of a URL, as in its text.
+pub(super) fn authority_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_this_machine_by_name_only() {
+        for name in ["localhost", "localhost:5000", "LOCALHOST", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:5000"] {
+            assert!(is_loopback(name), "{name}");
+        }
+        for name in
+            ["localhost.example", "127.0.0.1.example", "registry.example", "10.0.0.1", "[fe80::1]", "1270.0.0.1"]
+        {
+            assert!(!is_loopback(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn plain_hosts_are_named_with_or_without_port() {
+        assert!(names_host("reg.example", "reg.example:5000"));
+        assert!(names_host("reg.example:5000", "REG.example:5000"));
+        assert!(names_host("[fd00::1]", "[fd00::1]:5000"));
+        assert!(!names_host("reg.example:5001", "reg.example:5000"));
+        assert!(!names_host("example", "reg.example:5000"));
+        assert!(!names_host("", "reg.example"));
+    }
+
+    #[test]
+    fn private_addresses_are_known() {
+        for name in ["169.254.169.254", "10.1.2.3:80", "192.168.0.1", "[fd00::1]:80", "[::1]", "127.0.0.1", "0.0.0.0"] {
+            assert!(is_private_literal(name), "{name}");
+        }
+        for name in ["registry.example", "8.8.8.8", "[2001:db8::1]"] {
+            assert!(!is_private_literal(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use std::time::{Duration, Instant};
+
+use super::auth::Scopes;
+use super::manifest::Put;
+use super::push::{Item, at_once};
+use super::{Answer, RegistryClient, RegistryError};
+use crate::base::{Digest, Tag};
+
+/// A tag that has to move.
+#[derive(Debug, Clone)]
+pub(super) struct TagMove {
+    /// Number of its item.
+    pub(super) item: usize,
+    /// Its position among the item's tags.
+    pub(super) position: usize,
+    pub(super) tag: Tag,
+    /// What it shows now.
+    old: Option<Digest>,
+}
+
+/// The tags that do not show their index yet.
+pub(super) fn needed(items: &[Item]) -> Vec<TagMove> {
+    let all = items.iter().enumerate().flat_map(|(number, item)| {
+        let tags = item.release.tags.iter().zip(&item.shows).enumerate();
+        let stale = tags.filter(|(_, (_, old))| **old != Some(item.release.index.digest));
+        stale.map(move |(position, (tag, old))| TagMove { item: number, position, tag: tag.clone(), old: *old })
+    });
+    all.collect()
+}
+
+/// Moves every tag, as nearly at once as the registries allow; all or none, as far as that is in our hands.
+///
+/// Everything that the tags will show is at its registry already, so each move is one small request. If one fails for good,
+/// those that went through are put back to what they showed. Returns the time between the first and the last move, in
+/// which a reader could see some tags old and some new.
+pub(super) async fn move_all(
+    client: &RegistryClient,
+    items: &[Item],
+    moves: &[TagMove],
+) -> Result<Duration, RegistryError> {
+    let results = at_once_kept(moves, |tag| move_one(client, &items[tag.item], tag)).await;
+    let mut moved = Vec::new();
+    let mut failed = Vec::new();
+    for (tag, result) in results {
+        match result {
+            Ok(at) => moved.push((tag, at)),
+            Err(error) => failed.push((tag, error)),
+        }
+    }
+    let times = || moved.iter().map(|(_, at)| *at);
+    let window = times().max().zip(times().min()).map_or(Duration::ZERO, |(last, first)| last - first);
+    let left: Vec<&TagMove> = failed.iter().map(|(tag, _)| *tag).collect();
+    let Some(cause) = RegistryError::of_many(failed.into_iter().map(|(_, error)| error).collect()) else {
+        return Ok(window);
+    };
+    let moved: Vec<&TagMove> = moved.into_iter().map(|(tag, _)| tag).collect();
+    put_back(client, items, moved, left, cause).await
+}
+
+async fn move_one(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result<Instant, RegistryError> {
+    let scopes = Scopes::push(&item.target.path);
+    let name = tag.tag.as_str();
+    match client.put_manifest(&item.target, name, &item.closure.root().manifest, &scopes).await {
+        Ok(Put::Stored) => Ok(Instant::now()),
+        Ok(Put::Incomplete(answer)) => Err(refused(item, name, answer)),
+        // A registry that does not let tags change may still show what we want: somebody else was quicker.
+        Err(error) => match client.head_manifest(&item.target, name, &scopes).await {
+            Ok(Some(digest)) if digest == item.release.index.digest => Ok(Instant::now()),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Undoes the moves that went through after another one failed for good. Always an error; which one says what is left.
+///
+/// A tag that was not there before stays: the protocol has no way to take back a tag that registries agree on, and one
+/// that deletes by tag may delete the manifest.
+async fn put_back(
+    client: &RegistryClient,
+    items: &[Item],
+    moved: Vec<&TagMove>,
+    left: Vec<&TagMove>,
+    cause: RegistryError,
+) -> Result<Duration, RegistryError> {
+    let named = |tag: &TagMove| items[tag.item].release.repository.tagged(tag.tag.clone()).to_string();
+    let results = at_once_kept(&moved, |tag| restore(client, &items[tag.item], tag)).await;
+    let still: Vec<String> =
+        results.iter().filter(|(_, result)| !matches!(result, Ok(true))).map(|(tag, _)| named(tag)).collect();
+    if still.is_empty() {
+        return Err(cause);
+    }
+    let left = left.iter().map(|tag| named(tag));
+    let restored = results.iter().filter(|(_, result)| matches!(result, Ok(true))).map(|(tag, _)| named(tag));
+    Err(RegistryError::Mixed { moved: still, left: left.chain(restored).collect(), source: Box::new(cause) })
+}
+
+/// Puts one tag back; `false` if there is nothing to put back to.
+async fn restore(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result<bool, RegistryError> {
+    let Some(old) = tag.old else { return Ok(false) };
+    let scopes = Scopes::push(&item.target.path);
+    let manifest = client.get_manifest(&item.target, &old.to_string(), Some(old), &scopes).await?;
+    match client.put_manifest(&item.target, tag.tag.as_str(), &manifest, &scopes).await? {
+        Put::Stored => Ok(true),
+        Put::Incomplete(answer) => Err(refused(item, tag.tag.as_str(), answer)),
+    }
+}
+
+fn refused(item: &Item, tag: &str, answer: Answer) -> RegistryError {
+    RegistryError::Refused {
+        host: item.target.host.name.clone(),
+        action: format!("move the tag `{}:{tag}`", item.target.path),
+        status: 400,
+        answer,
+    }
+}
+
+/// Like [`at_once`], with each result beside its input: here it matters which ones failed.
+async fn at_once_kept<'a, I, T, F>(input: &'a [I], work: impl Fn(&'a I) -> F) -> Vec<(&'a I, Result<T, RegistryError>)>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+{
+    let work = &work;
+    let all: Vec<&'a I> = input.iter().collect();
+    // The outer result cannot fail: failures are values here.
+    at_once(all, |one| async move { Ok((one, work(one).await)) }).await.unwrap_or_default()
+}

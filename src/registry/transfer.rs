@@ -1,0 +1,191 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::auth::Scopes;
+use super::blob::Mount;
+use super::call::Gauge;
+use super::client::Target;
+use super::meter::Meter;
+use super::mount_plan::{self, BlobJob, Needs};
+use super::push::{Item, at_once};
+use super::upload::{Sessions, Upload};
+use super::{PushReceipt, RegistryClient, RegistryError};
+use crate::base::Descriptor;
+use crate::event::EventSink;
+use crate::store::Layout;
+
+/// Brings the blobs of a push to where they are needed, and counts how.
+pub(super) struct Transfer {
+    client: RegistryClient,
+    layout: Layout,
+    events: Arc<dyn EventSink>,
+    pub(super) sessions: Sessions,
+    counts: Counts,
+    warnings: Mutex<Vec<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    present: AtomicU64,
+    mounted: AtomicUsize,
+    bytes_mounted: AtomicU64,
+    uploaded: AtomicUsize,
+}
+
+/// The repositories of one registry that take part.
+struct Registry {
+    name: String,
+    targets: Vec<Target>,
+    needs: Vec<Needs>,
+}
+
+impl Transfer {
+    pub(super) fn new(client: RegistryClient, layout: Layout, events: Arc<dyn EventSink>) -> Self {
+        Self {
+            client,
+            layout,
+            events,
+            sessions: Sessions::default(),
+            counts: Counts::default(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// Everything that the items need and their repositories lack.
+    pub(super) async fn blobs(&self, items: &[Item]) -> Result<(), RegistryError> {
+        let registries = registries(items);
+        at_once(registries, |registry| async move {
+            let jobs = mount_plan::plan(&registry.needs);
+            let total = jobs.iter().map(|job| job.blob.size).sum();
+            let what = format!("push {}", registry.name);
+            let meter = Arc::new(Meter::new(what, total, Arc::clone(&self.events)));
+            let done = at_once(jobs, |job| self.job(&registry.targets, job, &meter)).await;
+            if done.is_ok() && total > 0 {
+                meter.finish();
+            }
+            done.map(drop)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// One blob at one registry: sent to the first repository that takes it, mounted into the others from there.
+    async fn job(&self, targets: &[Target], job: BlobJob, meter: &Arc<Meter>) -> Result<(), RegistryError> {
+        let mut wanted_by = job.wanted_by.as_slice();
+        let mut failed = Vec::new();
+        let mut source = job.holder;
+        while source.is_none()
+            && let [first, rest @ ..] = wanted_by
+        {
+            wanted_by = rest;
+            match self.ensure(&targets[*first], &job.blob, None, Some(meter)).await {
+                Ok(()) => source = Some(*first),
+                // A repository that we may not write to must not keep the blob from the others.
+                Err(error) if error.is_local() => return Err(error),
+                Err(error) => failed.push(error),
+            }
+        }
+        let source = source.map(|number| targets[number].path.as_str());
+        let others = at_once(wanted_by.to_vec(), |number| self.ensure(&targets[number], &job.blob, source, None)).await;
+        failed.extend(others.err());
+        RegistryError::of_many(failed).map_or(Ok(()), Err)
+    }
+
+    /// The blob once more, without looking for a short cut: the registry says that it lacks it.
+    pub(super) async fn again(&self, target: &Target, blob: &Descriptor) -> Result<(), RegistryError> {
+        self.ensure(target, blob, None, None).await
+    }
+
+    /// Makes sure that a repository has a blob: mounted from `source`, found there, or sent.
+    async fn ensure(
+        &self,
+        target: &Target,
+        blob: &Descriptor,
+        source: Option<&str>,
+        meter: Option<&Arc<Meter>>,
+    ) -> Result<(), RegistryError> {
+        let client = &self.client;
+        let scopes = Scopes::push(&target.path);
+        let mut session = None;
+        if let Some(source) = source.filter(|source| *source != target.path) {
+            match client.mount_blob(target, source, blob).await? {
+                Mount::Done if client.has_blob(target, blob, &scopes).await? => {
+                    self.counts.mounted.fetch_add(1, Ordering::Relaxed);
+                    self.counts.bytes_mounted.fetch_add(blob.size, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Mount::Done => self.warn_of_lie(target),
+                Mount::Session(url) => session = Some(url),
+                Mount::Impossible => {}
+            }
+        }
+        if client.has_blob(target, blob, &scopes).await? {
+            self.counts.present.fetch_add(blob.size, Ordering::Relaxed);
+            if let Some(meter) = meter {
+                meter.add(blob.size);
+            }
+            if let Some(url) = session {
+                client.close_session(target, url).await;
+            }
+            return Ok(());
+        }
+        let gauge = meter.map_or_else(Gauge::default, |meter| Gauge::with_meter(Arc::clone(meter)));
+        let upload = Upload { target, layout: &self.layout, descriptor: blob, sessions: &self.sessions, gauge };
+        Box::pin(client.upload(&upload, session)).await?;
+        self.counts.uploaded.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn warn_of_lie(&self, target: &Target) {
+        let text = format!(
+            "`{}` says that it mounts blobs from other repositories and does not: they are sent instead",
+            target.host.name
+        );
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// What was done with blobs; the rest of the receipt is the caller's.
+    pub(super) fn receipt(&self) -> PushReceipt {
+        PushReceipt {
+            bytes_present: self.counts.present.load(Ordering::Relaxed),
+            mounted: self.counts.mounted.load(Ordering::Relaxed),
+            bytes_mounted: self.counts.bytes_mounted.load(Ordering::Relaxed),
+            uploaded: self.counts.uploaded.load(Ordering::Relaxed),
+            warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ..PushReceipt::default()
+        }
+    }
+}
+
+/// The items sorted by registry, and within it by repository: two items may share one.
+fn registries(items: &[Item]) -> Vec<Registry> {
+    let mut registries: BTreeMap<&str, Registry> = BTreeMap::new();
+    for item in items {
+        let host = &item.target.host.name;
+        let registry = registries.entry(host).or_insert_with(|| Registry {
+            name: host.clone(),
+            targets: Vec::new(),
+            needs: Vec::new(),
+        });
+        let position = registry.targets.iter().position(|target| target.path == item.target.path);
+        let repository = position.unwrap_or_else(|| {
+            registry.targets.push(item.target.clone());
+            let repository = registry.needs.len();
+            registry.needs.push(Needs { repository, blobs: Vec::new(), present: BTreeSet::new() });
+            repository
+        });
+        let needs = &mut registry.needs[repository];
+        for node in &item.closure.nodes {
+            if !item.changes() || item.is_there() || item.there.contains(&node.digest()) {
+                needs.present.extend(node.blobs.iter().map(|blob| blob.digest));
+            } else {
+                needs.blobs.extend(node.blobs.iter().cloned());
+            }
+        }
+    }
+    registries.into_values().collect()
+}

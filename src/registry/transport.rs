@@ -1,0 +1,308 @@
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, LOCATION};
+use url::Url;
+
+use super::call::{BlobPayload, Call, Payload};
+use super::host::{Host, Scheme, Speech, authority_of, is_loopback, names_host};
+use super::pace::{Pace, Tries};
+use super::response::{CRAWL, Response};
+use super::trouble::{Trouble, retry_after, speaks_no_tls};
+use super::{RegistryClient, RegistryError};
+use crate::event::Event;
+use crate::registry::auth::Scopes;
+
+/// Redirects followed for one request (RFC 9110 leaves the number open; browsers stop at 20, docker at 10).
+const HOPS: usize = 10;
+/// What a registry is trusted to need for hashing and storing a body that it has taken whole, on top of the time-out.
+const DIGESTING: u64 = 16 << 20;
+
+impl RegistryClient {
+    /// Sends a request until it is answered with something other than "later" or "broken": success, refusal, not found.
+    ///
+    /// Only for requests that may be repeated without harm, which is every one of this protocol but those within an upload.
+    pub(super) async fn ask(
+        &self,
+        host: &Host,
+        call: &Call,
+        scopes: &Scopes,
+        action: &str,
+    ) -> Result<Response, RegistryError> {
+        let mut tries = Tries::new(self.options().retry);
+        loop {
+            match self.ask_once(host, call, scopes, action).await {
+                Ok(response) => return Ok(response),
+                Err(trouble) => self.pause(&host.name, &host.pace, &mut tries, trouble).await?,
+            }
+        }
+    }
+
+    /// Waits before the next try, or returns why there is none.
+    pub(super) async fn pause(
+        &self,
+        host: &str,
+        pace: &Pace,
+        tries: &mut Tries,
+        trouble: Trouble,
+    ) -> Result<(), RegistryError> {
+        let reason = trouble.error.to_string();
+        let wait = tries.after(pace, trouble)?;
+        if wait >= Duration::from_secs(5) {
+            let text = format!("`{host}`: waiting {} s, then trying again ({reason})", wait.as_secs());
+            self.events.emit(Event::Waiting { text });
+        } else {
+            self.events.emit(Event::Detail { text: format!("trying again: {reason}") });
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Sends a request once, authenticated; tries a second time only with a new token.
+    ///
+    /// `Ok` is every answer that says something about the request; the rest is [`Trouble`].
+    pub(super) async fn ask_once(
+        &self,
+        host: &Host,
+        call: &Call,
+        scopes: &Scopes,
+        action: &str,
+    ) -> Result<Response, Trouble> {
+        let permit = host.permits.clone().acquire_owned().await.map_err(|_| closed(host))?;
+        let gate = host.pace.wait().await;
+        let mut grant = self.grant(host, scopes, action).await?;
+        let mut refreshed = false;
+        let response = loop {
+            let mut response = self.follow(host, call, grant.as_ref().map(|grant| &grant.header), action).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                response.permit = Some(permit);
+                break response;
+            }
+            if refreshed {
+                return Err(Trouble::last(self.unauthorized(host, scopes, action, grant.as_ref()).await));
+            }
+            // A token may have expired between two requests, or the host's challenge was not known yet: once more.
+            refreshed = true;
+            grant = Some(self.answer_challenge(host, scopes, action, response, grant.as_ref()).await?);
+        };
+        drop(gate);
+        Self::judge(host, response).await
+    }
+
+    /// Sorts out the statuses that say nothing about the request itself.
+    async fn judge(host: &Host, response: Response) -> Result<Response, Trouble> {
+        let status = response.status().as_u16();
+        let asked = response.header("retry-after").and_then(|value| retry_after(value, jiff::Timestamp::now()));
+        match status {
+            429 => Err(Trouble { limited: true, retry_after: asked, ..passing_refusal(response).await }),
+            // Secondary limits: GitHub answers 403 and says for how long.
+            403 if asked.is_some() => {
+                Err(Trouble { limited: true, retry_after: asked, ..passing_refusal(response).await })
+            }
+            408 | 425 | 500 | 502..=504 | 507..=599 => {
+                Err(Trouble { limited: asked.is_some(), retry_after: asked, ..passing_refusal(response).await })
+            }
+            _ => {
+                host.pace.succeeded();
+                Ok(response)
+            }
+        }
+    }
+
+    /// Sends a request and follows redirects, taking the credentials along only within the registry's own origin.
+    ///
+    /// distribution-spec: clients must follow redirects and must not send the authorization to another host.
+    pub(super) async fn follow(
+        &self,
+        host: &Host,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        action: &str,
+    ) -> Result<Response, Trouble> {
+        let mut call = call.clone();
+        for _ in 0..=HOPS {
+            let own = Self::is_origin_of(host, &call.url);
+            let response = self.exchange(&host.name, &call, authorization.filter(|_| own), action).await?;
+            let status = response.status();
+            let redirects = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+            let Some(location) = response.headers().get(LOCATION).filter(|_| redirects) else {
+                return Ok(response);
+            };
+            // 301 to 303 would turn an upload into a GET (RFC 9110, 15.4): a success that stores nothing.
+            if !matches!(call.method, Method::GET | Method::HEAD) && !matches!(status.as_u16(), 307 | 308) {
+                return Err(Trouble::last(response.wrong(format!("it redirects an upload with status {status}"))));
+            }
+            let next = location.to_str().ok().and_then(|location| call.url.join(location).ok());
+            let Some(next) = next else {
+                return Err(Trouble::last(response.wrong("it redirects to what is not a URL")));
+            };
+            self.check_downgrade(&call.url, &next).map_err(|reason| Trouble::last(response.wrong(reason)))?;
+            call.url = next;
+            response.finish().await;
+        }
+        Err(Trouble::last(RegistryError::Network {
+            host: host.name.clone(),
+            action: action.to_owned(),
+            reason: format!("it redirects more than {HOPS} times"),
+            help: Some("ask who runs the registry: its redirects go in a circle".to_owned()),
+        }))
+    }
+
+    /// One request, one answer: no retry, no redirect, no credentials but those given.
+    pub(super) async fn exchange(
+        &self,
+        host: &str,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        action: &str,
+    ) -> Result<Response, Trouble> {
+        let client = self.client_for(&call.url);
+        let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let tally = &self.shared.tally;
+        tally.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let blob = match &call.payload {
+            Payload::None if call.method == Method::GET || call.method == Method::HEAD => None,
+            Payload::None => {
+                request = request.header(CONTENT_LENGTH, 0);
+                None
+            }
+            Payload::Bytes(bytes) => {
+                tally.bytes_sent.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                request = request.body(bytes.clone());
+                None
+            }
+            Payload::Blob(blob) => {
+                // Registries and the proxies before them refuse bodies of unknown length (411), and some store garbage.
+                request = request.header(CONTENT_LENGTH, blob.descriptor.size);
+                request = request.body(blob.body(tally.bytes_sent.clone()));
+                Some(blob.as_ref())
+            }
+        };
+        let limit = self.options().timeouts.progress;
+        match watched(request.send(), call.payload.size(), blob, limit).await {
+            Some(Ok(response)) => Ok(Response::new(response, host.to_owned(), action.to_owned(), limit)),
+            Some(Err(error)) => match blob.and_then(BlobPayload::take_failure) {
+                Some(failure) => Err(Trouble::last(RegistryError::Store(failure))),
+                None => Err(Trouble::of_reqwest(host, action, error)),
+            },
+            None => Err(Trouble::passing(RegistryError::Stalled {
+                host: host.to_owned(),
+                action: action.to_owned(),
+                limit,
+            })),
+        }
+    }
+
+    /// How `host` is spoken to; for a loopback host this asks it once, without saying anything but a TLS greeting.
+    pub(super) async fn scheme(&self, host: &Host) -> Result<Scheme, RegistryError> {
+        match host.speech {
+            Speech::Tls => Ok(Scheme::Https),
+            Speech::Plain => Ok(Scheme::Http),
+            Speech::AsItSpeaks => host.found.get_or_try_init(|| self.find_scheme(host)).await.copied(),
+        }
+    }
+
+    async fn find_scheme(&self, host: &Host) -> Result<Scheme, RegistryError> {
+        let url = base(host, Scheme::Https)?;
+        let mut tries = Tries::new(self.options().retry);
+        loop {
+            let sent = self.client_for(&url).head(url.clone()).send();
+            match tokio::time::timeout(self.options().timeouts.connect, sent).await {
+                Ok(Ok(_)) => return Ok(Scheme::Https),
+                Ok(Err(error)) if speaks_no_tls(&error) => return Ok(Scheme::Http),
+                Ok(Err(error)) => {
+                    let trouble = Trouble::of_reqwest(&host.name, "connect", error);
+                    self.pause(&host.name, &host.pace, &mut tries, trouble).await?;
+                }
+                // It accepted and said nothing to a TLS greeting: some servers wait for a line of plain text.
+                Err(_elapsed) => return Ok(Scheme::Http),
+            }
+        }
+    }
+
+    /// A URL below `/v2/` of `host`.
+    pub(super) async fn url(&self, host: &Host, path: &str) -> Result<Url, RegistryError> {
+        let base = base(host, self.scheme(host).await?)?;
+        base.join(path).map_err(|error| RegistryError::Name { name: path.to_owned(), reason: error.to_string() })
+    }
+
+    /// Whether credentials for `host` may go to `url`: same scheme, host and port.
+    fn is_origin_of(host: &Host, url: &Url) -> bool {
+        let scheme = match host.speech {
+            Speech::Tls => Some(Scheme::Https),
+            Speech::Plain => Some(Scheme::Http),
+            Speech::AsItSpeaks => host.found.get().copied(),
+        };
+        scheme.and_then(|scheme| host.base(scheme)).is_some_and(|base| base.origin() == url.origin())
+    }
+
+    /// Refuses to follow from TLS to plain HTTP, unless the target may be spoken to plainly.
+    pub(super) fn check_downgrade(&self, from: &Url, to: &Url) -> Result<(), String> {
+        let plain = match to.scheme() {
+            "https" => return Ok(()),
+            "http" => authority_of(to),
+            other => return Err(format!("it points to a `{other}:` address")),
+        };
+        if from.scheme() == "http" && authority_of(from) == plain || self.may_be_plain(&plain) {
+            return Ok(());
+        }
+        Err(format!("it points to `{plain}` without TLS"))
+    }
+
+    /// Whether plain HTTP with `authority` is allowed: loopback, or by the user's word.
+    pub(super) fn may_be_plain(&self, authority: &str) -> bool {
+        is_loopback(authority) || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
+    }
+
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        if is_loopback(&authority_of(url)) { &self.shared.direct } else { &self.shared.proxied }
+    }
+}
+
+fn base(host: &Host, scheme: Scheme) -> Result<Url, RegistryError> {
+    host.base(scheme)
+        .ok_or_else(|| RegistryError::Name { name: host.name.clone(), reason: "it is not a registry host".to_owned() })
+}
+
+fn closed(host: &Host) -> Trouble {
+    // Nobody ever closes a host's semaphore.
+    Trouble::last(RegistryError::Setup { reason: format!("the queue for `{}` is closed", host.name) })
+}
+
+async fn passing_refusal(response: Response) -> Trouble {
+    let (host, action, status) = response.refusal_parts();
+    let answer = response.answer().await;
+    Trouble::passing(RegistryError::Refused { host, action, status, answer })
+}
+
+/// Waits for an answer as long as something moves; `None` if nothing did.
+///
+/// While a body goes out its bytes are what must move. After its last byte the other side may need a while for it.
+async fn watched<T>(
+    sending: impl Future<Output = T>,
+    size: u64,
+    blob: Option<&BlobPayload>,
+    limit: Duration,
+) -> Option<T> {
+    tokio::pin!(sending);
+    let start = blob.map_or(0, |blob| blob.gauge.get());
+    let mut seen = 0;
+    let mut patience = Duration::from_secs(size / DIGESTING);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(limit, &mut sending).await {
+            return Some(answer);
+        }
+        let moved = blob.map_or(0, |blob| blob.gauge.get() - start);
+        if moved >= (seen + CRAWL).min(size) && moved > seen {
+            seen = moved;
+        } else if moved >= size && !patience.is_zero() {
+            patience = patience.saturating_sub(limit);
+        } else {
+            return None;
+        }
+    }
+}

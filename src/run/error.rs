@@ -1,7 +1,9 @@
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::{ErrorClass, Failure, SourceText, Span};
+use super::Crash;
+use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, SourceText, Span};
 
 /// Why a run, or a command over its results, could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +23,78 @@ pub enum RunError {
     /// The run was stopped before it began.
     #[error("interrupted")]
     Cancelled,
+    /// RUN steps cannot be executed on the builder that they would go to.
+    #[error(transparent)]
+    NoEmulator(Box<NoEmulator>),
+    /// Something that needs the whole matrix was asked for, and it has holes.
+    #[error("{what}: the matrix has holes: {}", cells_in_words(.holes))]
+    Incomplete {
+        /// What was not done: `nothing was pushed`.
+        what: &'static str,
+        /// The cells that are missing.
+        holes: Vec<CellId>,
+    },
+    /// All cells are there, but the index that joins them is not.
+    #[error("{what}: the index of {} is missing", .components.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    NoIndex {
+        /// What was not done.
+        what: &'static str,
+        /// The components.
+        components: Vec<ComponentName>,
+    },
+    /// A build secret is to come from a variable that is not set.
+    #[error(
+        "component `{component}`: the secret `{secret}` is to come from the variable `{variable}`, which is not set"
+    )]
+    NoSecret {
+        /// The component.
+        component: ComponentName,
+        /// The secret's id.
+        secret: String,
+        /// The variable.
+        variable: String,
+    },
+    /// An ssh agent is wanted and there is none.
+    #[error("component `{component}`: the ssh agent `{agent}` is wanted, and SSH_AUTH_SOCK names none")]
+    NoAgent {
+        /// The component.
+        component: ComponentName,
+        /// The agent's id.
+        agent: String,
+    },
     /// Another room's error, which says all there is to say.
     #[error(transparent)]
     Room(Box<dyn Failure>),
+    /// A bug in catamaran.
+    #[error("{message}")]
+    Internal {
+        /// What was not as it must be.
+        message: String,
+    },
+}
+
+/// RUN steps of a platform cannot be executed on the builder that they would go to.
+#[derive(Debug, thiserror::Error)]
+#[error("no emulator for {platform} on the builder `{builder}`: {} cannot be built", cells_in_words(.cells))]
+pub struct NoEmulator {
+    /// The platform of the steps.
+    pub platform: Platform,
+    /// The builder's address.
+    pub builder: String,
+    /// The cells with such a step.
+    pub cells: Vec<CellId>,
+    /// The first such step.
+    pub span: Span,
+}
+
+/// Names that a reader takes in at one look; the rest is a count.
+fn cells_in_words(cells: &[CellId]) -> String {
+    const NAMED: usize = 12;
+    let mut text = cells.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if cells.len() > NAMED {
+        let _ = write!(text, " and {} more", cells.len() - NAMED);
+    }
+    text
 }
 
 impl RunError {
@@ -31,17 +102,46 @@ impl RunError {
         Self::State { action, path: path.to_owned(), source }
     }
 
-    pub(super) fn room(error: impl Failure) -> Self {
+    /// Another room's error, passed on as it is.
+    pub fn room(error: impl Failure) -> Self {
         Self::Room(Box::new(error))
     }
 }
+
+impl From<Crash> for RunError {
+    fn from(crash: Crash) -> Self {
+        Self::Internal { message: crash.to_string() }
+    }
+}
+
+macro_rules! from_room {
+    ($($error:ty),*) => {$(
+        impl From<$error> for RunError {
+            fn from(error: $error) -> Self {
+                Self::room(error)
+            }
+        }
+    )*};
+}
+
+from_room!(
+    crate::engine::EngineError,
+    crate::image::ImageError,
+    crate::plan::PlanError,
+    crate::registry::RegistryError,
+    crate::store::StoreError
+);
 
 impl Failure for RunError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::State { .. } => ErrorClass::Disk,
             Self::Cancelled => ErrorClass::Cancelled,
+            Self::NoEmulator(_) => ErrorClass::Preflight,
+            Self::Incomplete { .. } | Self::NoIndex { .. } => ErrorClass::Incomplete,
+            Self::NoSecret { .. } | Self::NoAgent { .. } => ErrorClass::Config,
             Self::Room(error) => error.class(),
+            Self::Internal { .. } => ErrorClass::Internal,
         }
     }
 
@@ -53,8 +153,17 @@ impl Failure for RunError {
             Self::State { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, then run the same command again: finished cells are kept".to_owned())
             }
-            Self::State { .. } | Self::Cancelled => None,
+            Self::NoEmulator(missing) => Some(format!(
+                "install an emulator on it (Debian: `apt install qemu-user-static`), or name a builder that runs \
+                 {platform}:\n[builder.NAME] address = \"tcp://…\" platforms = [\"{platform}\"]",
+                platform = missing.platform
+            )),
+            Self::Incomplete { .. } | Self::NoIndex { .. } => Some("run `catamaran build`".to_owned()),
+            Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
+            Self::NoAgent { .. } => Some("start one with `eval $(ssh-agent)` and add a key to it".to_owned()),
             Self::Room(error) => error.help(),
+            Self::State { .. } | Self::Cancelled => None,
+            Self::Internal { .. } => Some("this is a bug in catamaran: please report it with this text".to_owned()),
         }
     }
 
@@ -74,6 +183,7 @@ impl Failure for RunError {
 
     fn span(&self) -> Option<Span> {
         match self {
+            Self::NoEmulator(missing) => Some(missing.span.clone()),
             Self::Room(error) => error.span(),
             _ => None,
         }

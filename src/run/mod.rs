@@ -4,18 +4,31 @@
 //! knows nothing of the next one; what goes from one to the other goes through here. This room must not know terminals,
 //! arguments or the environment.
 
+mod build;
+mod builders;
+mod cell;
 mod error;
+mod heal;
+mod indexes;
+mod logs;
+mod mirror;
 mod outcome;
 mod record;
 mod scheduler;
 mod state;
+mod status;
 mod transcript;
 
-pub use error::RunError;
+pub use build::{BuildOptions, build};
+pub use builders::{BuilderSettings, Builders, Fallback, Starter};
+pub use cell::Inputs;
+pub use error::{NoEmulator, RunError};
+pub use heal::suspect;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
 pub use record::CellRecord;
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
 };
 pub use state::{StateDir, StateLock};
+pub use status::status;
 pub use transcript::{Line, Transcript, Weight};

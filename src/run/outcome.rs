@@ -3,6 +3,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::RunError;
 use crate::base::{
     CellId, CellState, ComponentName, Digest, ErrorClass, Failure, Platform, Reference, SourceText, Span,
 };
@@ -19,6 +20,8 @@ pub struct Matrix {
     pub cells: Vec<CellReport>,
     /// One for each component whose cells are all there, sorted by component.
     pub indexes: Vec<IndexReport>,
+    /// Components whose cells are all there, and whose index is not.
+    pub unindexed: Vec<ComponentName>,
 }
 
 /// What is known of one cell.
@@ -87,7 +90,7 @@ impl Matrix {
 
     /// Whether nothing is missing: the only state in which anything is pushed, bundled, or exits with 0.
     pub fn is_complete(&self) -> bool {
-        self.cells.iter().all(|cell| cell.state.is_good())
+        self.unindexed.is_empty() && self.cells.iter().all(|cell| cell.state.is_good())
     }
 
     /// Number of cells in `state`.
@@ -108,6 +111,8 @@ pub struct Outcome {
     pub matrix: Matrix,
     /// The root causes, in the order in which they happened.
     pub failures: Vec<CellFailure>,
+    /// What went wrong beside the cells: a full disk under the indexes, no builder.
+    pub error: Option<RunError>,
     /// How long it took, waiting for another run included.
     pub took: Duration,
     /// Bytes of blobs that came from builders.
@@ -124,6 +129,9 @@ impl Outcome {
         }
         if let Some(first) = self.failures.first() {
             return Some(first.class());
+        }
+        if let Some(error) = &self.error {
+            return Some(error.class());
         }
         (!self.matrix.is_complete()).then_some(ErrorClass::Incomplete)
     }

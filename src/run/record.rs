@@ -20,6 +20,12 @@ pub struct CellRecord {
     pub platform: Platform,
     /// The image's manifest.
     pub manifest: Descriptor,
+    /// Attestation manifests that came with it.
+    #[serde(default)]
+    pub attestations: Vec<Descriptor>,
+    /// For an external: the index that its reference pointed to.
+    #[serde(default)]
+    pub upstream: Option<Descriptor>,
     /// Address of the builder that made it.
     pub builder: Option<String>,
     /// Whether its programs ran through an emulator.
@@ -41,6 +47,8 @@ impl CellRecord {
             component: cell.component.clone(),
             platform: cell.platform.clone(),
             manifest,
+            attestations: Vec::new(),
+            upstream: None,
             builder,
             emulated,
             seconds,

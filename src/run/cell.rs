@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::state::write_atomically;
+use super::{RunError, StateDir};
+use crate::base::{CellId, Descriptor, Digest, DigestHasher, Epoch, Secret};
+use crate::config::SecretSpec;
+use crate::engine::{BuildRequest, ContextSource, DockerfileSource, NamedContext, SecretSource, SshSource};
+use crate::event::EventSink;
+use crate::plan::{self, CellBuild, Plan};
+
+/// What a build takes from outside the project, as the command line found it.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Values of the environment that secrets of the project name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The socket of the user's ssh agent.
+    pub ssh_agent: Option<PathBuf>,
+}
+
+/// Everything about one cell's request that does not change while the run goes on.
+pub(super) struct Prepared {
+    pub(super) build: Box<CellBuild>,
+    dockerfile: DockerfileSource,
+    excluded: Vec<PathBuf>,
+    key: String,
+    epoch: Option<Epoch>,
+    secrets: BTreeMap<String, SecretSource>,
+    ssh: BTreeMap<String, SshSource>,
+}
+
+impl Prepared {
+    /// Prepares a cell: writes a rendered Dockerfile to its place, finds secrets and agents.
+    pub(super) fn new(
+        plan: &Plan,
+        id: &CellId,
+        build: &CellBuild,
+        state: &StateDir,
+        inputs: &Inputs,
+    ) -> Result<Self, RunError> {
+        let dockerfile = match &build.rendered {
+            Some(text) => rendered(state, &build.dockerfile, text)?,
+            None => in_place(&build.dockerfile),
+        };
+        let mut secrets = BTreeMap::new();
+        for (name, spec) in &build.secrets {
+            let source = match spec {
+                SecretSpec::File(path) => SecretSource::File(path.clone()),
+                SecretSpec::Environment(variable) => {
+                    let value = inputs.secrets.get(variable).ok_or_else(|| RunError::NoSecret {
+                        component: id.component.clone(),
+                        secret: name.clone(),
+                        variable: variable.clone(),
+                    })?;
+                    SecretSource::Value(value.clone())
+                }
+            };
+            secrets.insert(name.clone(), source);
+        }
+        let mut ssh = BTreeMap::new();
+        for (name, socket) in &build.ssh {
+            let socket = socket
+                .clone()
+                .or_else(|| inputs.ssh_agent.clone())
+                .ok_or_else(|| RunError::NoAgent { component: id.component.clone(), agent: name.clone() })?;
+            ssh.insert(name.clone(), SshSource::Agent(socket));
+        }
+        let context = match &build.context {
+            plan::ContextSource::Directory(path) => Some(path.as_path()),
+            plan::ContextSource::Cell(_) | plan::ContextSource::Remote(_) => None,
+        };
+        let excluded = context.map(|context| always_excluded(context, plan, state)).unwrap_or_default();
+        // Stable from run to run, and different for everything that sends a directory of its own.
+        let mut hasher = DigestHasher::new();
+        for part in [plan.root.as_os_str(), context.unwrap_or(Path::new("")).as_os_str()] {
+            hasher.update(part.as_encoded_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(id.component.as_str().as_bytes());
+        let key = hasher.finish().short();
+        Ok(Self { build: Box::new(build.clone()), dockerfile, excluded, key, epoch: plan.epoch, secrets, ssh })
+    }
+
+    /// The request, with the images of the cells that it starts from.
+    pub(super) fn request(
+        &self,
+        cell: &CellId,
+        results: &BTreeMap<CellId, Descriptor>,
+        events: Arc<dyn EventSink>,
+        cancel: CancellationToken,
+    ) -> Result<BuildRequest, RunError> {
+        let build = &self.build;
+        let mut contexts = Vec::new();
+        for context in &build.contexts {
+            contexts.push(named_context(cell, &context.name, &context.source, results)?);
+        }
+        let context = match &build.context {
+            plan::ContextSource::Directory(path) => {
+                ContextSource::Directory { path: path.clone(), always_excluded: self.excluded.clone() }
+            }
+            plan::ContextSource::Remote(url) => ContextSource::Remote(url.clone()),
+            // The frontend takes a named context for the main one too; its own context is then never asked for.
+            plan::ContextSource::Cell(_) => {
+                contexts.push(named_context(cell, "context", &build.context, results)?);
+                ContextSource::Directory { path: self.dockerfile.directory.clone(), always_excluded: Vec::new() }
+            }
+        };
+        Ok(BuildRequest {
+            cell: cell.clone(),
+            context,
+            dockerfile: self.dockerfile.clone(),
+            target: build.target.clone(),
+            args: build.args.clone(),
+            labels: build.labels.clone(),
+            contexts,
+            secrets: self.secrets.clone(),
+            ssh: self.ssh.clone(),
+            extra_hosts: build.extra_hosts.clone(),
+            no_cache: build.no_cache,
+            epoch: self.epoch,
+            context_key: self.key.clone(),
+            events,
+            cancel,
+        })
+    }
+}
+
+fn named_context(
+    cell: &CellId,
+    name: &str,
+    source: &plan::ContextSource,
+    results: &BTreeMap<CellId, Descriptor>,
+) -> Result<NamedContext, RunError> {
+    let name = name.to_owned();
+    Ok(match source {
+        plan::ContextSource::Cell(other) => {
+            let descriptor = results.get(other).ok_or_else(|| RunError::Internal {
+                message: format!("{cell} starts before {other}, whose image it needs"),
+            })?;
+            NamedContext::Image { name, descriptor: Box::new(descriptor.clone()) }
+        }
+        plan::ContextSource::Directory(path) => NamedContext::Directory { name, path: path.clone() },
+        plan::ContextSource::Remote(url) => NamedContext::Remote { name, url: url.clone() },
+    })
+}
+
+fn in_place(path: &Path) -> DockerfileSource {
+    DockerfileSource {
+        directory: path.parent().unwrap_or(Path::new(".")).to_owned(),
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// Writes a rendered Dockerfile into a directory named by its content, so that two runs never change one under each other.
+///
+/// `NAME.dockerignore` beside the template comes along: the builder looks for it beside the Dockerfile.
+fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileSource, RunError> {
+    let beside = in_place(template);
+    let name = beside.name.strip_suffix(".tpl").unwrap_or(&beside.name).to_owned();
+    let candidates = [format!("{}.dockerignore", beside.name), format!("{name}.dockerignore")];
+    let mut ignore = None;
+    for candidate in candidates {
+        let path = beside.directory.join(candidate);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                ignore = Some(bytes);
+                break;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(RunError::state("read", &path, source)),
+        }
+    }
+    let mut hasher = DigestHasher::new();
+    for part in [name.as_bytes(), text.as_bytes(), ignore.as_deref().unwrap_or_default()] {
+        hasher.update(Digest::of(part).raw());
+    }
+    let directory = state.rendered().join(hasher.finish().hex());
+    let write = |path: PathBuf, bytes: &[u8]| {
+        write_atomically(&path, bytes).map_err(|source| RunError::state("write", &path, source))
+    };
+    write(directory.join(&name), text.as_bytes())?;
+    if let Some(ignore) = ignore {
+        write(directory.join(format!("{name}.dockerignore")), &ignore)?;
+    }
+    Ok(DockerfileSource { directory, name })
+}
+
+/// The state directory's place in a context: results of one build must never be inputs of the next.
+fn always_excluded(context: &Path, plan: &Plan, state: &StateDir) -> Vec<PathBuf> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let context = real(context);
+    // `--state` may have moved it, and an older one may still lie in its first place.
+    let mut found = Vec::new();
+    for directory in [state.root().to_owned(), plan.root.join(".catamaran")] {
+        // The last part may not exist yet, its parent does.
+        let directory = match (directory.parent(), directory.file_name()) {
+            (Some(parent), Some(name)) => real(parent).join(name),
+            _ => real(&directory),
+        };
+        if let Ok(relative) = directory.strip_prefix(&context)
+            && !relative.as_os_str().is_empty()
+            && !found.iter().any(|known| known == relative)
+        {
+            found.push(relative.to_owned());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d5_the_same_template_is_rendered_to_the_same_place() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path().join("state"));
+        let template = directory.path().join("Dockerfile.tpl");
+        let first = rendered(&state, &template, "FROM scratch\n").expect("it can be written");
+        assert_eq!(rendered(&state, &template, "FROM scratch\n").expect("it can be written"), first);
+        assert_eq!(first.name, "Dockerfile");
+        let text = std::fs::read_to_string(first.directory.join("Dockerfile")).expect("it is there");
+        assert_eq!(text, "FROM scratch\n");
+        std::fs::write(directory.path().join("Dockerfile.dockerignore"), "x\n").expect("it can be written");
+        let second = rendered(&state, &template, "FROM scratch\n").expect("it can be written");
+        assert_ne!(second.directory, first.directory);
+        assert!(second.directory.join("Dockerfile.dockerignore").exists());
+    }
+}

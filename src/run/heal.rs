@@ -1,0 +1,129 @@
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::state::write_atomically;
+use super::{CellRecord, RunError, StateDir};
+use crate::base::{Descriptor, Digest, DigestHasher};
+use crate::image::{ImageError, closure};
+use crate::plan::Plan;
+use crate::store::{Layout, StoreError};
+
+/// Puts everything out of the way that would keep a build from making the layout whole again. Needs the state lock.
+///
+/// A blob that is there with the right size counts as there, so one with wrong bytes would never be replaced. Hashing
+/// gigabytes before every build is no answer; instead the manifests that the cells' records name are checked (they are
+/// small), and the blobs that `verify` found to be corrupt. Returns what was moved to `corrupt/`.
+pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec<Digest>, RunError> {
+    let mut moved = Vec::new();
+    for cell in &plan.cells {
+        let Some(record) = CellRecord::load(state, &cell.id)? else { continue };
+        // Each round moves one blob away, so this ends.
+        while let Some(digest) = first_bad(layout, &record.manifest) {
+            if !set_aside(state, layout, &digest)? {
+                break;
+            }
+            moved.push(digest);
+        }
+    }
+    for digest in suspects(state)? {
+        if !hashes_to(layout, &digest)? && set_aside(state, layout, &digest)? {
+            moved.push(digest);
+        }
+    }
+    let list = suspect_file(state);
+    match fs::remove_file(&list) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RunError::state("remove", &list, source)),
+        _ => Ok(moved),
+    }
+}
+
+/// A manifest or index below `root` whose bytes are wrong.
+fn first_bad(layout: &Layout, root: &Descriptor) -> Option<Digest> {
+    match closure(layout, root) {
+        Err(ImageError::Store(StoreError::Corrupt { expected, .. })) => Some(expected),
+        Err(ImageError::Store(StoreError::WrongSize { digest, .. })) => Some(digest),
+        // A blob of the right digest that means nothing was made so; building may well make something else.
+        _ => None,
+    }
+}
+
+fn hashes_to(layout: &Layout, digest: &Digest) -> Result<bool, RunError> {
+    let mut reader = match layout.open_raw(digest) {
+        Ok(reader) => reader,
+        Err(StoreError::Missing { .. }) => return Ok(true),
+        Err(StoreError::NotALayout { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let mut hasher = DigestHasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish() == *digest),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A place on the disk that cannot be read is as good as wrong bytes: the blob comes again.
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// Moves a blob out of the layout, where it can be looked at. Tells whether it was there.
+fn set_aside(state: &StateDir, layout: &Layout, digest: &Digest) -> Result<bool, RunError> {
+    let from = layout.root().join("blobs").join("sha256").join(digest.hex());
+    let directory = state.root().join("corrupt");
+    fs::create_dir_all(&directory).map_err(|source| RunError::state("create", &directory, source))?;
+    match fs::rename(&from, directory.join(digest.hex())) {
+        Ok(()) => Ok(true),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(RunError::state("move", &from, source)),
+    }
+}
+
+fn suspect_file(state: &StateDir) -> PathBuf {
+    state.root().join("suspects")
+}
+
+fn suspects(state: &StateDir) -> Result<Vec<Digest>, RunError> {
+    match read_bounded(&suspect_file(state)) {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(RunError::state("read", &suspect_file(state), source)),
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Remembers blobs that `verify` found damaged, so that the next build replaces them.
+pub fn suspect(state: &StateDir, digests: impl IntoIterator<Item = Digest>) -> Result<(), RunError> {
+    let mut all = suspects(state)?;
+    all.extend(digests);
+    all.sort();
+    all.dedup();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let text: String = all.iter().map(|digest| format!("{digest}\n")).collect();
+    let path = suspect_file(state);
+    write_atomically(&path, text.as_bytes()).map_err(|source| RunError::state("write", &path, source))
+}
+
+/// Opens the layout for a build. An `index.json` that cannot be understood is moved away: it is written again from the
+/// cells' records.
+pub(super) fn open_layout(state: &StateDir) -> Result<Layout, RunError> {
+    let directory = state.layout();
+    let layout = Layout::create(&directory)?;
+    match layout.index() {
+        Err(StoreError::NotALayout { path, .. }) => {
+            let aside = path.with_extension("json.corrupt");
+            fs::rename(&path, aside).map_err(|source| RunError::state("move", &path, source))?;
+            Ok(Layout::create(&directory)?)
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(layout),
+    }
+}

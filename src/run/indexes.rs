@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+
+use super::status::included;
+use super::{CellRecord, IndexReport, RunError, StateDir};
+use crate::base::{Descriptor, Reference};
+use crate::image::{
+    Assembled, IndexEntry, ManifestBody, RawManifest, assemble_index, entry_platform, is_attestation, names,
+    publish_names, subset_index,
+};
+use crate::plan::{Component, ComponentKind, Plan};
+use crate::store::Layout;
+use crate::verify::presence;
+
+/// Joins the images of every component whose cells are all there into its index, and makes `index.json` name exactly these.
+///
+/// `plan` must hold the whole matrix of the project. Works from the cells' records, so that equal records give equal indexes
+/// whatever was built in this run. Names of components that have a hole, of earlier tags and of components that are gone
+/// are taken away: a name in `index.json` stands for something complete.
+pub(super) fn name_complete_indexes(
+    plan: &Plan,
+    state: &StateDir,
+    layout: &Layout,
+) -> Result<Vec<IndexReport>, RunError> {
+    let mut reports = Vec::new();
+    let mut set: Vec<(Reference, Descriptor)> = Vec::new();
+    for component in included(plan) {
+        let Some(assembled) = assemble(plan, component, state, layout)? else { continue };
+        let Some(reference) = component.references.first() else { continue };
+        reports.push(IndexReport {
+            component: component.name.clone(),
+            reference: reference.clone(),
+            digest: assembled.descriptor.digest,
+            platforms: platforms_of(&assembled)?,
+        });
+        set.push((reference.clone(), assembled.descriptor));
+    }
+    let known: Vec<String> = set.iter().map(|(reference, _)| reference.to_string()).collect();
+    let gone: Vec<Reference> = names(layout)?
+        .into_iter()
+        .filter(|(name, _)| !known.contains(name))
+        .filter_map(|(name, _)| name.parse().ok())
+        .collect();
+    publish_names(layout, &set, &gone)?;
+    reports.sort_by(|left, right| left.component.cmp(&right.component));
+    Ok(reports)
+}
+
+/// The index of one component as the plan has it, in the layout; `None` if one of its cells is not there whole.
+pub(super) fn assemble(
+    plan: &Plan,
+    component: &Component,
+    state: &StateDir,
+    layout: &Layout,
+) -> Result<Option<Assembled>, RunError> {
+    let mut entries = Vec::new();
+    let mut upstream = None;
+    for cell in plan.cells.iter().filter(|cell| cell.id.component == component.name) {
+        let Some(record) = CellRecord::load(state, &cell.id)? else { return Ok(None) };
+        if !presence(layout, &record.manifest)?.is_complete() {
+            return Ok(None);
+        }
+        upstream = record.upstream.or(upstream);
+        entries.push(IndexEntry {
+            platform: cell.id.platform.clone(),
+            manifest: record.manifest,
+            attestations: record.attestations,
+        });
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    if component.kind == ComponentKind::External
+        && let Some(upstream) = upstream
+    {
+        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
+        return Ok(Some(subset_index(layout, &upstream, &platforms)?));
+    }
+    Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?))
+}
+
+pub(super) fn platforms_of(assembled: &Assembled) -> Result<Vec<crate::base::Platform>, RunError> {
+    let raw = RawManifest::parse(assembled.bytes.clone(), &assembled.descriptor.media_type)?;
+    let ManifestBody::Index { manifests, .. } = &raw.parsed else { return Ok(Vec::new()) };
+    Ok(manifests
+        .iter()
+        .filter(|entry| !is_attestation(entry))
+        .filter_map(|entry| entry_platform(entry)?.ok())
+        .collect())
+}

@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{CellRecord, CellReport, IndexReport, Matrix, RunError, StateDir};
+use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform};
+use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation, names};
+use crate::plan::{Cell, CellWork, Component, Plan};
+use crate::store::{Layout, StoreError};
+use crate::verify::{Presence, presence};
+
+/// Compares the plan's matrix with the layout. Needs no builder and writes nothing.
+///
+/// A cell is there if its record is and everything that its manifest refers to is in the layout with the right sizes. An
+/// index counts if `index.json` names it, it is there whole, and it joins the images of the cells' records.
+pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
+    let layout = match Layout::open(state.layout()) {
+        Ok(layout) => Some(layout),
+        // Nothing was ever built here, or what is there is no layout: all cells are missing, whatever their records say.
+        Err(StoreError::NotALayout { .. }) => None,
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut cells = Vec::new();
+    let mut images = BTreeMap::new();
+    for cell in &plan.cells {
+        let (report, manifest) = look_at(cell, state, layout.as_ref())?;
+        if let Some(manifest) = manifest {
+            images.insert(cell.id.clone(), manifest);
+        }
+        cells.push(report);
+    }
+    cells.sort_by(|left, right| left.cell.cmp(&right.cell));
+    let mut matrix = Matrix {
+        title: title(plan),
+        subset: plan.subset.platforms || plan.subset.names,
+        cells,
+        indexes: Vec::new(),
+        unindexed: Vec::new(),
+    };
+    let entries = match &layout {
+        Some(layout) => match names(layout) {
+            Ok(entries) => entries.into_iter().collect(),
+            Err(error) if error.class() == ErrorClass::Disk => return Err(error.into()),
+            // An index.json that cannot be read names nothing.
+            Err(_) => BTreeMap::new(),
+        },
+        None => BTreeMap::new(),
+    };
+    for component in included(plan) {
+        let of_component = || plan.cells.iter().filter(|cell| cell.id.component == component.name);
+        let wanted: Vec<(&Platform, &Descriptor)> =
+            of_component().filter_map(|cell| Some((&cell.id.platform, images.get(&cell.id)?))).collect();
+        if wanted.len() < of_component().count() {
+            continue;
+        }
+        let found = layout.as_ref().zip(component.references.first()).and_then(|(layout, reference)| {
+            let entry = entries.get(&reference.to_string())?;
+            joins(layout, entry, &wanted).map(|platforms| IndexReport {
+                component: component.name.clone(),
+                reference: reference.clone(),
+                digest: entry.digest,
+                platforms,
+            })
+        });
+        match found {
+            Some(index) => matrix.indexes.push(index),
+            None => matrix.unindexed.push(component.name.clone()),
+        }
+    }
+    matrix.indexes.sort_by(|left, right| left.component.cmp(&right.component));
+    Ok(matrix)
+}
+
+/// `fleet v0.3.8`
+pub(super) fn title(plan: &Plan) -> String {
+    format!("{} {}", plan.project, plan.tag)
+}
+
+/// The components whose indexes must be there.
+pub(super) fn included(plan: &Plan) -> impl Iterator<Item = &Component> {
+    plan.components.iter().filter(|component| component.excluded.is_none())
+}
+
+/// A cell by its record, and its manifest if all of it is there.
+fn look_at(
+    cell: &Cell,
+    state: &StateDir,
+    layout: Option<&Layout>,
+) -> Result<(CellReport, Option<Descriptor>), RunError> {
+    let external = matches!(cell.work, CellWork::Mirror(_));
+    let mut report = CellReport::new(cell.id.clone(), CellState::Missing, external);
+    if let CellWork::Excluded(reason) = &cell.work {
+        report.state = CellState::Excluded;
+        report.reason = Some(reason.clone());
+        return Ok((report, None));
+    }
+    let Some(record) = CellRecord::load(state, &cell.id)? else {
+        report.reason = Some("never built".to_owned());
+        return Ok((report, None));
+    };
+    let Some(layout) = layout else {
+        report.reason = Some("there is no layout".to_owned());
+        return Ok((report, None));
+    };
+    match presence(layout, &record.manifest)? {
+        Presence::Complete { .. } => {
+            report.state = if external { CellState::Mirrored } else { CellState::Built };
+            report.digest = Some(record.manifest.digest);
+            report.emulated = record.emulated;
+            report.builder.clone_from(&record.builder);
+            report.took = Duration::try_from_secs_f64(record.seconds).ok();
+            let log = state.log(&cell.id);
+            report.log = log.exists().then_some(log);
+            Ok((report, Some(record.manifest)))
+        }
+        Presence::Incomplete { missing, reason } => {
+            report.reason = reason.or_else(|| {
+                let first = missing.first()?;
+                Some(format!("blob `{}` is missing or has the wrong size", first.digest))
+            });
+            Ok((report, None))
+        }
+    }
+}
+
+/// The platforms of the index behind `entry`, if it joins exactly the `wanted` images and is there whole.
+fn joins(layout: &Layout, entry: &Descriptor, wanted: &[(&Platform, &Descriptor)]) -> Option<Vec<Platform>> {
+    let raw = RawManifest::read(layout, entry).ok()?;
+    let ManifestBody::Index { manifests, .. } = &raw.parsed else { return None };
+    let images: Vec<(Platform, &Descriptor)> = manifests
+        .iter()
+        .filter(|image| !is_attestation(image))
+        .filter_map(|image| Some((entry_platform(image)?.ok()?, image)))
+        .collect();
+    let has = |(platform, manifest): &(&Platform, &Descriptor)| {
+        images.iter().any(|(known, image)| known == *platform && image.digest == manifest.digest)
+    };
+    let whole = presence(layout, entry).ok()?.is_complete();
+    (whole && wanted.iter().all(has)).then(|| images.into_iter().map(|(platform, _)| platform).collect())
+}

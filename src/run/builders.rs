@@ -177,10 +177,14 @@ impl Builders {
                 if capabilities.execution(platform) != Execution::Absent {
                     continue;
                 }
-                let (first, _, cells, _) = found
-                    .get_or_insert_with(|| (platform.clone(), capabilities.address.clone(), Vec::new(), span.clone()));
-                if first == platform {
-                    cells.push(cell.id.clone());
+                let missing = found.get_or_insert_with(|| NoEmulator {
+                    platform: platform.clone(),
+                    builder: capabilities.address.clone(),
+                    cells: Vec::new(),
+                    span: span.clone(),
+                });
+                if missing.platform == *platform {
+                    missing.cells.push(cell.id.clone());
                 }
             }
         }

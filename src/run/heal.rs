@@ -107,7 +107,8 @@ pub fn suspect(state: &StateDir, digests: impl IntoIterator<Item = Digest>) -> R
     if all.is_empty() {
         return Ok(());
     }
-    let text: String = all.iter().map(|digest| format!("{digest}\n")).collect();
+    let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n") + "\n";
     let path = suspect_file(state);
     write_atomically(&path, text.as_bytes()).map_err(|source| RunError::state("write", &path, source))
 }

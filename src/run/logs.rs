@@ -12,7 +12,7 @@ use crate::event::{Event, EventSink};
 ///
 /// Control characters stay as they are: a log is the program's own output, and who shows it makes it printable. A log that
 /// cannot be written is told once and fails nothing.
-pub struct CellLogs {
+pub(super) struct CellLogs {
     state: StateDir,
     next: Arc<dyn EventSink>,
     open: Mutex<HashMap<CellId, Open>>,
@@ -26,7 +26,7 @@ struct Open {
 
 impl CellLogs {
     /// Logs below `state`; events go on to `next`.
-    pub fn new(state: StateDir, next: Arc<dyn EventSink>) -> Self {
+    pub(super) fn new(state: StateDir, next: Arc<dyn EventSink>) -> Self {
         Self { state, next, open: Mutex::new(HashMap::new()), told: Mutex::new(false) }
     }
 

@@ -10,7 +10,7 @@ pub(super) struct RealmRules<'a> {
     /// The registry's own URL.
     pub(super) registry: &'a Url,
     /// Hosts that may be spoken to without TLS.
-    pub(super) may_be_plain: &'a dyn Fn(&str) -> bool,
+    pub(super) may_be_plain: &'a (dyn Fn(&str) -> bool + Sync),
     /// Hosts that may get credentials of other hosts.
     pub(super) trusted: &'a [String],
 }

@@ -2,4 +2,5 @@
 
 mod architecture;
 mod builder;
+mod engine;
 mod support;

@@ -1,3 +1,4 @@
 //! The real parts that tests run against, and the files that they run on.
 
+pub(crate) mod daemon;
 pub(crate) mod tools;

@@ -1,0 +1,4 @@
+//! The BuildKit engine against a real buildkitd.
+
+mod bench;
+mod build;

@@ -1,0 +1,92 @@
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::tools;
+
+/// A real buildkitd with its own root and socket.
+///
+/// It lives in its own pid and mount namespaces, so that nothing of it outlives it, and as long as a pipe that this process
+/// holds: it ends with the test process however that ends.
+pub(crate) struct Daemon {
+    keeper: Child,
+    address: String,
+    _directory: TempDir,
+}
+
+/// Waits for the pipe to close, then ends everything and removes the root.
+const KEEPER: &str = r#"
+root=$1 daemon=$2
+unshare --fork --kill-child=KILL --pid --mount --mount-proc "$daemon" \
+  --root "$root/root" --addr "unix://$root/s" --config "$root/config.toml" --otel-socket-path "$root/otel" \
+  --oci-worker-net=host --oci-worker-gc=false >"$root/log" 2>&1 &
+cat >/dev/null
+kill -KILL $!
+wait
+rm -rf "$root"
+"#;
+
+impl Daemon {
+    /// Starts a daemon and waits until its socket is there.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("bk").tempdir().expect("a temporary directory");
+        let root = directory.path();
+        // An empty configuration of its own, or the machine's would apply.
+        fs::write(root.join("config.toml"), "").expect("writable");
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(root)
+            .arg(tools::tool("bin/buildkitd"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .env_remove("NOTIFY_SOCKET")
+            .spawn()
+            .expect("sh can be started");
+        let address = format!("unix://{}", root.join("s").display());
+        let daemon = Self { keeper, address, _directory: directory };
+        daemon.wait();
+        daemon
+    }
+
+    /// One daemon for all tests that do it no harm, started by the first of them.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Daemon> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it wrote to its log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self._directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it at once with every step that it runs, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        drop(self.keeper.stdin.take());
+        self.keeper.wait().expect("the keeper ends");
+    }
+
+    fn wait(&self) {
+        let socket = Path::new(self.address.trim_start_matches("unix://"));
+        let begin = Instant::now();
+        while !socket.exists() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "buildkitd does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -2,3 +2,6 @@
 
 mod bench;
 mod build;
+mod ending;
+mod failure;
+mod named;

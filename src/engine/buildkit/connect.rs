@@ -15,7 +15,7 @@ use super::engine::{BuildKitEngine, Shared};
 use super::proto::moby::buildkit::v1::control_client::ControlClient;
 use super::proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
 use super::proto::pb;
-use super::session::Ingests;
+use super::session::{Auth, Ingests, Seed};
 use super::words;
 use crate::base::{CredentialSource, Platform};
 use crate::engine::{Capabilities, EngineError};
@@ -108,8 +108,7 @@ impl BuildKitEngine {
                 channel,
                 layout: options.layout,
                 ingests: Ingests::default(),
-                credentials: options.credentials,
-                token_client: options.token_client,
+                auth: Auth::new(options.credentials, options.token_client, Seed::random()),
                 contexts: Mutex::new(HashMap::new()),
                 closed: CancellationToken::new(),
                 guard: Mutex::new(None),

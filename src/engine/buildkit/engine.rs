@@ -14,21 +14,28 @@ use super::named;
 use super::proto::containerd::services::content::v1::content_server::ContentServer;
 use super::proto::grpc::health::v1::health_server::HealthServer;
 use super::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
+use super::proto::moby::filesync::v1::auth_server::AuthServer;
+use super::proto::moby::sshforward::v1::ssh_server::SshServer;
 use super::result;
-use super::session::{Content, Health, Ingests, Receipt, Secrets, Session};
+use super::session::{Auth, Content, Health, Ingests, Receipt, Secrets, Session, Ssh};
 use super::solve::{Outcome, Solve};
 use super::words;
-use crate::base::CredentialSource;
 use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError};
 use crate::store::Layout;
 
 /// What the session of a solve serves.
-const METHODS: [&str; 5] = [
+const METHODS: [&str; 11] = [
     "/grpc.health.v1.Health/Check",
     "/containerd.services.content.v1.Content/Info",
     "/containerd.services.content.v1.Content/Read",
     "/containerd.services.content.v1.Content/Write",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.Auth/FetchToken",
+    "/moby.filesync.v1.Auth/GetTokenAuthority",
+    "/moby.filesync.v1.Auth/VerifyTokenAuthority",
+    "/moby.sshforward.v1.SSH/CheckAgent",
+    "/moby.sshforward.v1.SSH/ForwardAgent",
 ];
 
 /// A buildkitd, driven over gRPC.
@@ -43,8 +50,7 @@ pub(super) struct Shared {
     pub(super) channel: Channel,
     pub(super) layout: Layout,
     pub(super) ingests: Ingests,
-    pub(super) credentials: Arc<dyn CredentialSource>,
-    pub(super) token_client: Option<reqwest::Client>,
+    pub(super) auth: Auth,
     /// Sessions that serve context directories, as long as a build uses them.
     pub(super) contexts: Mutex<HashMap<String, Weak<ContextEntry>>>,
     pub(super) closed: CancellationToken,
@@ -126,7 +132,9 @@ impl BuildKitEngine {
                     .max_decoding_message_size(MESSAGE_LIMIT)
                     .max_encoding_message_size(MESSAGE_LIMIT),
             )
-            .add_service(SecretsServer::new(Secrets::new(request.secrets.clone())));
+            .add_service(AuthServer::new(shared.auth.clone()))
+            .add_service(SecretsServer::new(Secrets::new(request.secrets.clone())))
+            .add_service(SshServer::new(Ssh::new(request.ssh.clone())));
         Session::open(&shared.channel, "", &METHODS, routes)
             .await
             .map_err(|status| shared.lost(&format!("it takes no session: {}", words::status(&status))))

@@ -106,10 +106,11 @@ impl Details {
 }
 
 impl Source {
-    /// First and last line of the first instruction it is about.
+    /// First and last line of the instruction it is about, which has a range for each of its lines.
     fn lines(&self) -> Option<(usize, usize)> {
-        let range = self.ranges.iter().min_by_key(|range| range.start.line)?;
-        (range.start.line > 0).then(|| (range.start.line, range.end.line.max(range.start.line)))
+        let first = self.ranges.iter().map(|range| range.start.line).min()?;
+        let last = self.ranges.iter().map(|range| range.start.line.max(range.end.line)).max()?;
+        (first > 0).then_some((first, last))
     }
 }
 

@@ -4,18 +4,23 @@
 //! result into the layout and hands out secrets, credentials and named contexts; and one for each context directory, which
 //! sends its files to the solves of all platforms. One file for each service.
 
+mod auth;
 mod content;
 mod failure;
 mod filesync;
 mod health;
 mod ingest;
 mod secrets;
+mod ssh;
+mod token;
 mod tunnel;
 
+pub(crate) use auth::{Auth, Seed};
 pub(crate) use content::{Content, LAYOUT_STORE};
 pub(crate) use failure::{LocalFailure, LocalFailureSlot};
 pub(crate) use filesync::{FileSync, LocalSource};
 pub(crate) use health::Health;
 pub(crate) use ingest::{Ingests, Receipt};
 pub(crate) use secrets::Secrets;
+pub(crate) use ssh::Ssh;
 pub(crate) use tunnel::Session;

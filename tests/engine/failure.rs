@@ -1,0 +1,133 @@
+use catamaran::base::{ErrorClass, Failure};
+use catamaran::engine::buildkit::BuildKitEngine;
+use catamaran::engine::{Engine, EngineError};
+
+use super::bench::{Bench, SHELL, options};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_step_shows_itself() {
+    let bench = Bench::new().await;
+    bench.shells();
+    bench.write("Dockerfile", format!("{SHELL}RUN echo before; \\\n  echo oh no >&2; \\\n  exit 42\nRUN true\n"));
+    let error = bench.build("linux/arm64").await.unwrap_err();
+    match &error {
+        EngineError::Build { step: Some(step), message, exit_code, output, .. } => {
+            assert!(step.starts_with("step 3 of 4: RUN echo before;"), "{step}");
+            assert_eq!(*exit_code, Some(42));
+            assert!(message.contains("exit code: 42"), "{message}");
+            assert_eq!(output, &["before", "oh no"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let (source, first, last) = error.excerpt().unwrap();
+    assert_eq!((first, last), (5, 7));
+    assert_eq!(source.path(), bench.context().join("Dockerfile"));
+    assert!(source.text().contains("exit 42"));
+    assert_eq!(error.class(), ErrorClass::Build);
+}
+
+/// Error details are trailers: at the usual limits this one would be a protocol error and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_of_a_huge_dockerfile_arrives_whole() {
+    let bench = Bench::new().await;
+    bench.shells();
+    let filler = "# 123456789 123456789 123456789 123456789 123456789 123456789 123\n".repeat(6200);
+    bench.write("Dockerfile", format!("{SHELL}{filler}RUN exit 7\n"));
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Build { exit_code: Some(7), .. } = error else { panic!("{error:?}") };
+    let (source, first, _) = error.excerpt().unwrap();
+    assert!(source.text().len() > 400_000, "{}", source.text().len());
+    assert_eq!(first, 6205);
+    assert!(bench.build("linux/amd64").await.is_err(), "the connection is well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cause_is_what_failed_first_and_not_what_it_stopped() {
+    let bench = Bench::new().await;
+    bench.shells();
+    bench.write(
+        "Dockerfile",
+        "FROM scratch AS shell\nARG TARGETARCH\nCOPY busybox-$TARGETARCH /bin/sh\nFROM shell AS slow\nRUN /bin/sh -c 'sleep 30 || /bin/sh sleep 30'\nFROM shell AS broken\nRUN exit 9\nFROM scratch\nCOPY --from=slow /bin/sh /a\nCOPY --from=broken /bin/sh /b\n",
+    );
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Build { step: Some(step), exit_code: Some(9), .. } = &error else { panic!("{error:?}") };
+    assert!(step.ends_with("RUN exit 9"), "{step}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_builder_refuses_has_its_line() {
+    let bench = Bench::new().await;
+    bench.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\nFOO bar\n");
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Build { step: None, message, exit_code: None, .. } = &error else { panic!("{error:?}") };
+    assert!(message.contains("unknown instruction: FOO"), "{message}");
+    assert_eq!(error.excerpt().map(|(_, first, last)| (first, last)), Some((3, 3)));
+
+    bench.write("Dockerfile", "FROM scratch\nCOPY missing /\n");
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Build { step: Some(step), message, .. } = &error else { panic!("{error:?}") };
+    assert!(step.contains("COPY missing /") && message.contains("\"/missing\": not found"), "{step}: {message}");
+    assert_eq!(error.excerpt().map(|(_, first, last)| (first, last)), Some((2, 2)));
+
+    std::fs::remove_file(bench.context().join("Dockerfile")).unwrap();
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Build { message, .. } = &error else { panic!("{error:?}") };
+    assert!(message.contains("Dockerfile"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_no_registry_gives() {
+    let bench = Bench::new().await;
+    bench.write("Dockerfile", "FROM scratch AS one\nFROM 127.0.0.1:9/team/thing:1\nCOPY Dockerfile /\n");
+    let error = bench.build("linux/amd64").await.unwrap_err();
+    let EngineError::Base { image, message, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(image, "127.0.0.1:9/team/thing:1");
+    assert!(message.contains("refused"), "{message}");
+    assert_eq!(error.excerpt().map(|(_, first, last)| (first, last)), Some((2, 2)));
+    assert_eq!(error.class(), ErrorClass::Refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d14_a_result_of_another_platform_is_an_error() {
+    let bench = Bench::new().await;
+    bench.write("Dockerfile", "FROM --platform=linux/amd64 scratch\nCOPY Dockerfile /\n");
+    bench.build("linux/amd64").await.unwrap();
+    // Built for arm64 by name; its base says amd64.
+    let base = bench.build("linux/amd64").await.unwrap();
+    bench.write("Dockerfile", "FROM --platform=linux/amd64 base\nCOPY Dockerfile /\n");
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": catamaran::base::media_type::INDEX,
+        "manifests": [
+            {"mediaType": base.manifest.media_type, "digest": base.manifest.digest, "size": base.manifest.size, "platform": {"os": "linux", "architecture": "amd64"}},
+            {"mediaType": base.manifest.media_type, "digest": base.manifest.digest, "size": base.manifest.size, "platform": {"os": "linux", "architecture": "arm64"}},
+        ],
+    });
+    let index = bench.layout.put(catamaran::base::media_type::INDEX, &serde_json::to_vec(&index).unwrap()).unwrap();
+    let mut request = bench.request("linux/arm64");
+    request.contexts =
+        vec![catamaran::engine::NamedContext::Image { name: "base".into(), descriptor: Box::new(index) }];
+    let error = bench.engine.build(request).await.unwrap_err();
+    let EngineError::WrongPlatform { wanted, found } = &error else { panic!("{error:?}") };
+    assert_eq!((wanted.to_string().as_str(), found.as_str()), ("linux/arm64", "linux/amd64"));
+    assert_eq!(error.class(), ErrorClass::Integrity);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_at_the_address() {
+    let bench = Bench::new().await;
+    let socket = format!("unix://{}/nobody", bench.directory.path().display());
+    for (address, words) in [
+        (socket.as_str(), "No such file"),
+        ("tcp://127.0.0.1:9", "refused"),
+        ("unix:relative", "absolute"),
+        ("ssh://host", "neither"),
+        ("tcp://", "invalid"),
+    ] {
+        let error = BuildKitEngine::connect(options(address, &bench.layout)).await.unwrap_err();
+        let EngineError::Unreachable { address: shown, reason } = &error else { panic!("{error:?}") };
+        assert_eq!(shown, address);
+        assert!(reason.contains(words), "{address}: {reason}");
+        assert_eq!(error.class(), ErrorClass::Builder);
+    }
+}

@@ -58,6 +58,8 @@ pub enum UsedBy {
 pub struct Facts {
     /// Images from outside and named contexts, each use once, in the order of the file.
     pub uses: Vec<Use>,
+    /// What the target stands on in the end, through all stages between; nothing where that is `scratch`.
+    pub base: Option<Use>,
     /// Where the first RUN of each platform stands.
     pub executes: Vec<(StagePlatform, Span)>,
     /// Names of the ARGs that are declared in the file's head or in a stage that counts.
@@ -134,6 +136,7 @@ impl FactReader<'_> {
                 waiting.extend(self.stage(index, &resolved));
             }
         }
+        self.facts.base = self.base(target, &resolved);
         self.facts.uses.sort_by_key(|used| used.span.range.start);
         self.facts.executes.sort_by_key(|(_, span)| span.range.start);
         let mut seen = BTreeSet::new();
@@ -260,6 +263,19 @@ impl FactReader<'_> {
         let word = Word { text: String::new(), range: self.file.stages[last].range.clone() };
         self.problem(&word, format!("there is no stage `{target}`"), Some(help));
         None
+    }
+
+    /// What a stage stands on in the end.
+    fn base(&self, target: usize, resolved: &[Resolved]) -> Option<Use> {
+        let mut index = target;
+        while let (Some(base), false) = (resolved[index].base, resolved[index].replaced) {
+            index = base;
+        }
+        let (stage, Resolved { image, platform, replaced, .. }) = (&self.file.stages[index], &resolved[index]);
+        let name = if *replaced { stage.name.clone()? } else { image.clone() };
+        let span = self.file.source.span(stage.image.range.clone());
+        let used = Use { name, platform: platform.clone(), by: UsedBy::From, span };
+        (!used.name.is_empty() && (*replaced || used.name != "scratch")).then_some(used)
     }
 
     /// Takes in a stage that counts; returns the stages it needs.

@@ -58,9 +58,11 @@ pub enum EngineError {
         /// Its name in the Dockerfile.
         name: String,
         /// The cell's platform.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What its config or index says.
         found: String,
+        /// The FROM that names it, where that is known.
+        span: Option<Box<Span>>,
     },
     /// The builder sent something that is not what it must be.
     #[error("the builder's result is not usable: {reason}")]
@@ -122,6 +124,9 @@ impl Failure for EngineError {
             Self::WrongPlatform { wanted, .. } => {
                 Some(format!("check that every FROM of the final stage has {wanted}, and that none pins `--platform`"))
             }
+            Self::WrongBase { wanted, .. } => {
+                Some(format!("use a base that has {wanted}, and no `--platform` in the FROM of the final stage"))
+            }
             Self::Store(error) => error.help(),
             _ => None,
         }
@@ -142,7 +147,10 @@ impl Failure for EngineError {
     }
 
     fn span(&self) -> Option<Span> {
-        None
+        match self {
+            Self::WrongBase { span, .. } => span.as_deref().cloned(),
+            _ => None,
+        }
     }
 
     fn excerpt(&self) -> Option<(SourceText, usize, usize)> {

@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use catamaran::base::{Digest, Epoch, Secret};
-use catamaran::engine::{Engine, SecretSource};
+use catamaran::engine::{BuiltImage, Engine, EngineError, SecretSource};
 use catamaran::event::Event;
 use catamaran::store::Layout;
 
 use super::bench::{Bench, SHELL, connect, platform};
 use crate::support::daemon::Daemon;
+use crate::support::tools;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_goes_in_and_an_image_comes_out() {
@@ -140,4 +141,23 @@ async fn warnings_are_told_once() {
     let maintainer: Vec<_> = warnings.iter().filter(|(text, _)| text.contains("MaintainerDeprecated")).collect();
     assert_eq!(maintainer.len(), 1, "{warnings:?}");
     assert_eq!(maintainer[0].1, Some(3));
+}
+
+/// The daemon mirrors what it was sent last under one key: sources that differ by platform must not share it.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_chosen_by_platform_travel_once() {
+    let bench = Bench::new().await;
+    bench.shells();
+    bench.write("Dockerfile", format!("{SHELL}RUN uname -m >/machine\n"));
+    let total = |(amd64, arm64): (Result<BuiltImage, _>, Result<BuiltImage, EngineError>)| {
+        amd64.unwrap().sent + arm64.unwrap().sent
+    };
+    let both = async || total(tokio::join!(bench.build("linux/amd64"), bench.build("linux/arm64")));
+    let first = both().await;
+    let shells: u64 = ["amd64", "arm64"].map(|a| fs::metadata(tools::busybox(a)).unwrap().len()).iter().sum();
+    assert!((shells..shells + 10_000).contains(&first), "{first}");
+    for _ in 0..5 {
+        let again = both().await;
+        assert!(again < 10_000, "only the Dockerfile travels: {again}");
+    }
 }

@@ -3,6 +3,7 @@ use catamaran::engine::buildkit::BuildKitEngine;
 use catamaran::engine::{Engine, EngineError};
 
 use super::bench::{Bench, SHELL, options};
+use super::registry::Registry;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_step_shows_itself() {
@@ -87,30 +88,40 @@ async fn a_base_that_no_registry_gives() {
     assert_eq!(error.class(), ErrorClass::Refused);
 }
 
+/// The frontend labels the result as it was asked to, whatever the base is for.
 #[tokio::test(flavor = "multi_thread")]
-async fn d14_a_result_of_another_platform_is_an_error() {
+async fn d14_a_base_pinned_to_another_platform_is_refused() {
     let bench = Bench::new().await;
-    bench.write("Dockerfile", "FROM --platform=linux/amd64 scratch\nCOPY Dockerfile /\n");
-    bench.build("linux/amd64").await.unwrap();
-    // Built for arm64 by name; its base says amd64.
-    let base = bench.build("linux/amd64").await.unwrap();
-    bench.write("Dockerfile", "FROM --platform=linux/amd64 base\nCOPY Dockerfile /\n");
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": catamaran::base::media_type::INDEX,
-        "manifests": [
-            {"mediaType": base.manifest.media_type, "digest": base.manifest.digest, "size": base.manifest.size, "platform": {"os": "linux", "architecture": "amd64"}},
-            {"mediaType": base.manifest.media_type, "digest": base.manifest.digest, "size": base.manifest.size, "platform": {"os": "linux", "architecture": "arm64"}},
-        ],
-    });
-    let index = bench.layout.put(catamaran::base::media_type::INDEX, &serde_json::to_vec(&index).unwrap()).unwrap();
-    let mut request = bench.request("linux/arm64");
-    request.contexts =
-        vec![catamaran::engine::NamedContext::Image { name: "base".into(), descriptor: Box::new(index) }];
-    let error = bench.engine.build(request).await.unwrap_err();
-    let EngineError::WrongPlatform { wanted, found } = &error else { panic!("{error:?}") };
-    assert_eq!((wanted.to_string().as_str(), found.as_str()), ("linux/arm64", "linux/amd64"));
+    bench.write(
+        "Dockerfile",
+        "FROM scratch\nFROM --platform=linux/amd64 127.0.0.1:9/never:1 AS pinned\nFROM pinned\nCOPY Dockerfile /\n",
+    );
+    let error = bench.build("linux/arm64").await.unwrap_err();
+    let EngineError::WrongBase { name, found, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((name.as_str(), found.as_str()), ("127.0.0.1:9/never:1", "linux/amd64"));
+    assert_eq!(error.span().unwrap().line(), 2);
     assert_eq!(error.class(), ErrorClass::Integrity);
+}
+
+/// The builder takes whatever the registry has, and only warns.
+#[tokio::test(flavor = "multi_thread")]
+async fn d14_a_base_that_has_only_another_platform_is_refused() {
+    let bench = Bench::new().await;
+    bench.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let base = bench.build("linux/amd64").await.unwrap();
+    let registry = tokio::task::spawn_blocking(Registry::start).await.unwrap();
+    let reference = registry.push(&bench.layout, &base.manifest, "team/base:1");
+    for dockerfile in [format!("FROM {reference}\nCOPY Dockerfile /x\n"), format!("FROM {reference} AS a\n\nFROM a\n")]
+    {
+        bench.write("Dockerfile", dockerfile);
+        bench.build("linux/amd64").await.unwrap();
+        let error = bench.build("linux/arm64").await.unwrap_err();
+        let EngineError::WrongBase { name, found, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((name.as_str(), found.as_str()), (reference.as_str(), "linux/amd64"));
+        assert_eq!(error.span().unwrap().line(), 1);
+    }
+    bench.write("Dockerfile", format!("FROM {reference} AS a\nFROM scratch\nCOPY --from=a /Dockerfile /\n"));
+    bench.build("linux/arm64").await.expect("what is only copied from may be anything");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,3 +5,4 @@ mod build;
 mod ending;
 mod failure;
 mod named;
+mod registry;

@@ -55,9 +55,9 @@ async fn a_base_of_another_platform_is_refused_before_the_solve() {
     request.contexts = vec![named("base", &amd64.manifest)];
     let error = bench.engine.build(request).await.unwrap_err();
     match &error {
-        EngineError::WrongBase { name, wanted, found } => {
+        EngineError::WrongBase { name, wanted, found, .. } => {
             assert_eq!((name.as_str(), found.as_str()), ("base", "linux/amd64"));
-            assert_eq!(*wanted, platform("linux/arm64"));
+            assert_eq!(**wanted, platform("linux/arm64"));
         }
         other => panic!("{other:?}"),
     }

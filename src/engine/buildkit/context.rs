@@ -10,6 +10,7 @@ use super::connect::MESSAGE_LIMIT;
 use super::engine::Shared;
 use super::proto::grpc::health::v1::health_server::HealthServer;
 use super::proto::moby::filesync::v1::file_sync_server::FileSyncServer;
+use super::recipe::Recipe;
 use super::session::{FileSync, Health, LocalFailure, LocalFailureSlot, LocalSource, Session};
 use super::words;
 use crate::base::Digest;
@@ -64,9 +65,13 @@ impl std::ops::Deref for ContextLease {
 
 impl Shared {
     /// The session that serves the request's directories: one that is open already, or a new one.
-    pub(super) async fn context(&self, request: &BuildRequest) -> Result<ContextLease, EngineError> {
+    pub(super) async fn context(
+        &self,
+        request: &BuildRequest,
+        recipe: Option<&Recipe>,
+    ) -> Result<ContextLease, EngineError> {
         let sources = sources(request);
-        let key = key(request, &sources);
+        let key = key(request, recipe, &sources);
         let entry = self.context_entry(&key);
         let session = entry.0.get_or_try_init(|| self.open_context(&key, sources)).await?.clone();
         Ok(ContextLease { _entry: entry, session })
@@ -131,9 +136,13 @@ pub(super) fn named_directories(request: &BuildRequest) -> impl Iterator<Item = 
 /// The name under which the daemon keeps the directories' files from run to run.
 ///
 /// Equal keys must mean equal files: the daemon mirrors what it was sent last under a key, so two sources with one key undo
-/// each other in every run. Hence the caller's name of directory and component, and the directories themselves.
-fn key(request: &BuildRequest, sources: &[LocalSource]) -> String {
+/// each other in every run. Hence the caller's name of directory and component, the directories themselves, and the platform
+/// where the Dockerfile copies other files for another one.
+fn key(request: &BuildRequest, recipe: Option<&Recipe>, sources: &[LocalSource]) -> String {
     let mut parts = vec!["context v1".to_owned(), request.context_key.clone(), request.dockerfile.name.clone()];
+    if recipe.is_some_and(|recipe| recipe.differs_by_platform) {
+        parts.push(request.cell.platform.to_string());
+    }
     let mut seen = HashSet::new();
     for source in sources {
         if seen.insert(&source.name) {

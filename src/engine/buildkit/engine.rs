@@ -16,6 +16,7 @@ use super::proto::grpc::health::v1::health_server::HealthServer;
 use super::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use super::proto::moby::filesync::v1::auth_server::AuthServer;
 use super::proto::moby::sshforward::v1::ssh_server::SshServer;
+use super::recipe::Recipe;
 use super::result;
 use super::session::{Auth, Content, Health, Ingests, Receipt, Secrets, Session, Ssh};
 use super::solve::{Outcome, Solve};
@@ -116,10 +117,23 @@ impl BuildKitEngine {
     /// Everything that comes before the solve: bases of the right platform, and the sessions.
     async fn prepare(&self, request: &BuildRequest) -> Result<Solve, EngineError> {
         let images = named::check(&self.shared.layout, request).await?;
-        let context = self.shared.context(request).await?;
+        let recipe = self.recipe(request).await?;
+        let context = self.shared.context(request, recipe.as_ref()).await?;
         let receipt = Receipt::default();
         let session = self.open_session(request, &receipt).await?;
-        Ok(Solve { images, context, session, receipt })
+        Ok(Solve { images, recipe, context, session, receipt })
+    }
+
+    async fn recipe(&self, request: &BuildRequest) -> Result<Option<Recipe>, EngineError> {
+        let (native, wanted) = (self.capabilities.native.clone(), request.cell.platform.clone());
+        let request = request.clone();
+        tokio::task::spawn_blocking(move || {
+            let recipe = Recipe::read(&request, &native);
+            recipe.as_ref().map_or(Ok(()), |recipe| recipe.check_base(&wanted, &native))?;
+            Ok(recipe)
+        })
+        .await
+        .map_err(|error| EngineError::BadResult { reason: error.to_string() })?
     }
 
     /// The session of one solve. It serves no files: a context session that died would be replaced by it without a word.

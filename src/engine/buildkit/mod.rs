@@ -13,6 +13,7 @@ mod fault;
 mod identity;
 mod named;
 mod proto;
+mod recipe;
 mod result;
 mod session;
 mod solve;

@@ -2,6 +2,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::base::{Descriptor, MediaKind, Platform, Printable};
+use crate::dockerfile::context_name;
 use crate::engine::{BuildRequest, EngineError, NamedContext};
 use crate::store::{BlobSource, Layout};
 
@@ -51,7 +52,12 @@ pub(super) async fn check(layout: &Layout, request: &BuildRequest) -> Result<Vec
 
 fn check_image(layout: &Layout, name: &str, root: &Descriptor, wanted: &Platform) -> Result<NamedImage, EngineError> {
     let document = read_document(layout, root)?;
-    let wrong = |found: String| EngineError::WrongBase { name: name.to_owned(), wanted: wanted.clone(), found };
+    let wrong = |found: String| EngineError::WrongBase {
+        name: name.to_owned(),
+        wanted: Box::new(wanted.clone()),
+        found,
+        span: None,
+    };
     if let Some(config) = &document.config {
         let found = config_platform(layout, config)?;
         if found.as_ref() != Ok(wanted) {
@@ -68,13 +74,9 @@ fn check_image(layout: &Layout, name: &str, root: &Descriptor, wanted: &Platform
     Ok(NamedImage { key: lookup_name(name), root: root.clone() })
 }
 
-/// The name that the frontend looks up: the familiar form of an image reference (moby/buildkit
-/// frontend/dockerui/namedcontext.go), with `latest` and Docker Hub's defaults left out.
+/// The name that the frontend looks up, for people write it in any case.
 pub(super) fn lookup_name(name: &str) -> String {
-    let lower = name.to_lowercase();
-    let short = lower.strip_prefix("docker.io/").unwrap_or(&lower);
-    let short = short.strip_prefix("library/").unwrap_or(short);
-    short.strip_suffix(":latest").unwrap_or(short).to_owned()
+    context_name(&name.to_lowercase())
 }
 
 /// Reads a manifest or index, verified.

@@ -14,6 +14,7 @@ use super::fault;
 use super::identity::Identity;
 use super::named::NamedImage;
 use super::proto::moby::buildkit::v1::{Exporter, SolveRequest, SolveResponse, StatusRequest};
+use super::recipe::{Recipe, wrong_base};
 use super::session::{Receipt, Session};
 use super::status::Progress;
 use super::words;
@@ -29,6 +30,7 @@ const ENDING: Duration = Duration::from_secs(10);
 /// A solve with everything it needs open.
 pub(super) struct Solve {
     pub(super) images: Vec<NamedImage>,
+    pub(super) recipe: Option<Recipe>,
     pub(super) context: ContextLease,
     pub(super) session: Session,
     pub(super) receipt: Receipt,
@@ -58,7 +60,7 @@ impl Solve {
         let mut progress = Progress::new(request.cell.clone(), request.events.clone());
         let end = self.follow(&build, shared, request, &mut progress).await;
         match end {
-            End::Answered(Ok(response)) => Ok(Outcome {
+            End::Answered(Ok(response)) => self.wrong_base(request, &progress).map_or(Ok(()), Err).map(|()| Outcome {
                 response: response.into_inner().exporter_response,
                 received: self.receipt.bytes(),
                 sent: self.context.take_sent(),
@@ -123,6 +125,27 @@ impl Solve {
             internal: true,
             compatibility_version: COMPATIBILITY_VERSION,
             ..SolveRequest::default()
+        }
+    }
+
+    /// The builder only warns about a base that was pulled for another platform, and labels the result as it was asked to.
+    fn wrong_base(&self, request: &BuildRequest, progress: &Progress) -> Option<EngineError> {
+        let wanted = &request.cell.platform;
+        let warnings = progress.foreign_bases();
+        match &self.recipe {
+            // Only what the image stands on: an asset may well be made by whatever runs.
+            Some(recipe) => {
+                let base = recipe.base.as_ref()?;
+                let line = u32::try_from(base.span.line()).ok();
+                let warning = warnings.iter().find(|warning| warning.line == line)?;
+                Some(wrong_base(base, wanted, warning.found.clone()))
+            }
+            None => warnings.first().map(|warning| EngineError::WrongBase {
+                name: warning.image.clone(),
+                wanted: Box::new(wanted.clone()),
+                found: warning.found.clone(),
+                span: None,
+            }),
         }
     }
 

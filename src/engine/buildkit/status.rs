@@ -24,10 +24,22 @@ pub(super) struct Progress {
     events: Arc<dyn EventSink>,
     steps: HashMap<String, Step>,
     warnings: HashSet<SeenWarning>,
+    foreign_bases: Vec<ForeignBase>,
 }
 
 /// Step, text and lines: what makes two warnings the same.
 type SeenWarning = (String, Vec<u8>, Vec<(i32, i32)>);
+
+/// A base image that the builder found to be of another platform than the stage that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForeignBase {
+    /// The image, as the FROM has it.
+    pub(super) image: String,
+    /// The platform that its config says.
+    pub(super) found: String,
+    /// The line of the FROM.
+    pub(super) line: Option<u32>,
+}
 
 /// What is known of a step.
 #[derive(Debug, Default)]
@@ -60,7 +72,7 @@ impl Step {
 
 impl Progress {
     pub(super) fn new(cell: CellId, events: Arc<dyn EventSink>) -> Self {
-        Self { cell, events, steps: HashMap::new(), warnings: HashSet::new() }
+        Self { cell, events, steps: HashMap::new(), warnings: HashSet::new(), foreign_bases: Vec::new() }
     }
 
     /// The step of a digest.
@@ -71,6 +83,11 @@ impl Progress {
     /// A step that failed by itself, not because something else did.
     pub(super) fn failed_step(&self) -> Option<&Step> {
         self.steps.values().filter(|step| step.error.is_some()).min_by_key(|step| step.completed.map(nanoseconds))
+    }
+
+    /// The base images that were warned about.
+    pub(super) fn foreign_bases(&self) -> &[ForeignBase] {
+        &self.foreign_bases
     }
 
     /// Takes the next message of the stream.
@@ -157,12 +174,22 @@ impl Progress {
         {
             return;
         }
-        self.events.emit(Event::BuildWarning {
-            cell: self.cell.clone(),
-            text: String::from_utf8_lossy(&warning.short).into_owned(),
-            url: (!warning.url.is_empty()).then(|| warning.url.clone()),
-            line: first.filter(|line| *line > 0),
-        });
+        let line = first.filter(|line| *line > 0);
+        let text = String::from_utf8_lossy(&warning.short).into_owned();
+        self.foreign_bases.extend(ForeignBase::parse(&text, line));
+        let url = (!warning.url.is_empty()).then(|| warning.url.clone());
+        self.events.emit(Event::BuildWarning { cell: self.cell.clone(), text, url, line });
+    }
+}
+
+impl ForeignBase {
+    /// The rule `InvalidBaseImagePlatform` (moby/buildkit frontend/dockerfile/linter/ruleset.go) is the only place where the
+    /// builder says it.
+    fn parse(warning: &str, line: Option<u32>) -> Option<Self> {
+        let rest = warning.strip_prefix("InvalidBaseImagePlatform: Base image ")?;
+        let (image, rest) = rest.split_once(" was pulled with platform ")?;
+        let found = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()).unwrap_or("another platform");
+        Some(Self { image: image.to_owned(), found: found.to_owned(), line })
     }
 }
 

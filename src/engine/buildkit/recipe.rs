@@ -1,0 +1,115 @@
+use std::fs::File;
+use std::io::Read;
+
+use super::named;
+use crate::base::{Platform, SourceText};
+use crate::dockerfile::{BuildInputs, Dockerfile, InstructionKind, StagePlatform, Use};
+use crate::engine::{BuildRequest, EngineError, NamedContext};
+
+/// A Dockerfile over this is the builder's to judge alone.
+const SIZE_LIMIT: u64 = 8 << 20;
+
+/// What a request's Dockerfile says that matters to how its solve is asked for and believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Recipe {
+    /// What the image stands on.
+    pub(super) base: Option<Use>,
+    /// Whether another platform may need other files of the context.
+    pub(super) differs_by_platform: bool,
+}
+
+impl Recipe {
+    /// Reads the Dockerfile of `request`. `None` where it cannot be understood: the builder judges it, not we.
+    pub(super) fn read(request: &BuildRequest, native: &Platform) -> Option<Self> {
+        let path = request.dockerfile.directory.join(&request.dockerfile.name);
+        let mut text = String::new();
+        File::open(&path).ok()?.take(SIZE_LIMIT + 1).read_to_string(&mut text).ok()?;
+        if text.len() as u64 > SIZE_LIMIT {
+            return None;
+        }
+        let file = Dockerfile::parse(&SourceText::new(path, text)).ok()?;
+        let contexts = request.contexts.iter().map(|context| match context {
+            NamedContext::Image { name, .. }
+            | NamedContext::Directory { name, .. }
+            | NamedContext::Remote { name, .. } => named::lookup_name(name),
+        });
+        let inputs = BuildInputs {
+            target: request.target.as_deref(),
+            args: &request.args,
+            platform: &request.cell.platform,
+            build_platform: native,
+            contexts: &contexts.collect(),
+        };
+        let base = file.facts(&inputs).ok()?.base;
+        Some(Self { base, differs_by_platform: differs(&file) })
+    }
+
+    /// Refuses a base that is for another platform by its own words.
+    ///
+    /// The frontend gives the config of the result the platform that was asked for, whatever is in it: afterwards nothing
+    /// but the programs inside would tell.
+    pub(super) fn check_base(&self, wanted: &Platform, native: &Platform) -> Result<(), EngineError> {
+        let Some(base) = &self.base else { return Ok(()) };
+        let found = match &base.platform {
+            StagePlatform::Fixed(platform) => platform,
+            StagePlatform::Builder => native,
+        };
+        if found == wanted { Ok(()) } else { Err(wrong_base(base, wanted, found.to_string())) }
+    }
+}
+
+/// The base of an image is for another platform than the image.
+pub(super) fn wrong_base(base: &Use, wanted: &Platform, found: String) -> EngineError {
+    EngineError::WrongBase {
+        name: base.name.clone(),
+        wanted: Box::new(wanted.clone()),
+        found,
+        span: Some(Box::new(base.span.clone())),
+    }
+}
+
+/// Whether what is copied may depend on the platform. One that is found too many costs a second transfer of the context;
+/// one that is missed makes two platforms undo each other's copy of it in every run.
+fn differs(file: &Dockerfile) -> bool {
+    let text = file.source.text();
+    let mentions = |text: &str| ["$TARGET", "${TARGET"].iter().any(|variable| text.contains(variable));
+    let heads = file.stages.iter().map(|stage| stage.range.clone());
+    let rest = file.global.iter().chain(file.stages.iter().flat_map(|stage| &stage.instructions));
+    let lines = rest.filter(|instruction| instruction.kind != InstructionKind::Run).map(|i| i.range.clone());
+    let mounts = file
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.instructions)
+        .filter(|instruction| instruction.kind == InstructionKind::Run)
+        .flat_map(|instruction| &instruction.flags)
+        .filter_map(|flag| flag.value.as_ref());
+    heads.chain(lines).filter_map(|range| text.get(range)).any(mentions)
+        || mounts.map(|value| value.text.as_str()).any(mentions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differs_in(text: &str) -> bool {
+        differs(&Dockerfile::parse(&SourceText::new("Dockerfile", text)).unwrap())
+    }
+
+    #[test]
+    fn sources_that_depend_on_the_platform_are_noticed() {
+        for text in [
+            "FROM scratch\nARG TARGETARCH\nCOPY bin-$TARGETARCH /bin\n",
+            "FROM scratch AS x-amd64\nFROM x-${TARGETARCH}\n",
+            "FROM a\nARG DIR=out/${TARGETPLATFORM}\nCOPY $DIR /\n",
+            "FROM a\nRUN --mount=type=bind,source=bin-$TARGETARCH,target=/x true\n",
+        ] {
+            assert!(differs_in(text), "{text}");
+        }
+        for text in [
+            "FROM a\nARG TARGETARCH\nRUN echo $TARGETARCH\nCOPY . /\n",
+            "FROM --platform=$BUILDPLATFORM a AS b\nCOPY . /\nRUN make ARCH=${TARGETARCH}\nFROM a\nCOPY --from=b /x /\n",
+        ] {
+            assert!(!differs_in(text), "{text}");
+        }
+    }
+}

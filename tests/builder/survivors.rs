@@ -12,7 +12,7 @@ pub(super) struct Process {
     pub(super) name: String,
 }
 
-/// (process, parent, state), from proc_pid_stat(5).
+/// (process, parent, state), from `proc_pid_stat(5)`.
 fn stat(pid: u32) -> Option<(Process, u32, String)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name is in parentheses and may hold anything.

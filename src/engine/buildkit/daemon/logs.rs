@@ -107,7 +107,7 @@ mod tests {
     fn only_the_end_of_a_log_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
-        let long: String = (0..50_000).map(|number| format!("line {number}\n")).collect();
+        let long = (0..50_000).map(|number| format!("line {number}")).collect::<Vec<_>>().join("\n") + "\n";
         fs::write(&path, long + "\x1b[31mred\n\n").expect("a file");
         let tail = tail(&path);
         assert_eq!(tail.len(), TAIL_LINES);

@@ -6,6 +6,7 @@
 
 mod child;
 mod cleanup;
+mod emulation;
 mod error;
 mod id_map;
 mod lock;
@@ -14,6 +15,7 @@ mod probe;
 mod supervise;
 
 pub use child::{Child, ChildCommand, ChildExit, Identity, Lifeline};
+pub use emulation::Emulation;
 pub use error::{Stage, SysError};
 pub use id_map::{IdMap, NoRanges, User};
 pub use lock::{FileLock, lock_holder};

@@ -104,14 +104,32 @@ impl Bench {
 
     /// The same on a machine whose folders of system programs are empty.
     pub(super) fn owner_without_system_programs(&self) -> Owner {
+        let script = "for folder in /usr/local/sbin /usr/sbin /sbin; do mount -t tmpfs none $folder; done";
+        self.own(self.on_another_machine(script), &[("PATH", OsString::new())])
+    }
+
+    /// The same on a machine that has this text as buildkitd's configuration.
+    pub(super) fn owner_with_configuration(&self, text: &str) -> Owner {
+        for name in ["upper", "work", "upper/buildkit"] {
+            fs::create_dir(self.path(name)).expect("a folder");
+        }
+        fs::write(self.path("upper/buildkit/buildkitd.toml"), text).expect("written");
+        let (upper, work) = (self.path("upper"), self.path("work"));
+        let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+        self.own(self.on_another_machine(&format!("mount -t overlay -o {options} none /etc")), &[])
+    }
+
+    /// This program, to be run after `script` has changed the mounts that it sees.
+    fn on_another_machine(&self, script: &str) -> Command {
         let script =
-            "for folder in /usr/local/sbin /usr/sbin /sbin; do /bin/mount -t tmpfs none $folder; done; exec \"$@\"";
+            format!("export OLD=\"$PATH\" PATH=/usr/bin:/bin; set -e; {script}; export PATH=\"$OLD\"; exec \"$@\"");
+        // By its path: the program is looked for in the PATH of the child, which may be empty.
         let mut command = Command::new("/usr/bin/unshare");
         if !rustix::process::geteuid().is_root() {
             command.arg("--map-root-user");
         }
-        command.args(["--mount", "/bin/sh", "-c", script, "sh"]).arg(self.path("tests"));
-        self.own(command, &[("PATH", OsString::new())])
+        command.args(["--mount", "/bin/sh", "-c", &script, "sh"]).arg(self.path("tests"));
+        command
     }
 
     fn own(&self, mut command: Command, settings: &[(&str, OsString)]) -> Owner {

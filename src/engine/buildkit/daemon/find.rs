@@ -19,7 +19,7 @@ pub(super) fn find_runtime(search: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Where the daemon looks for programs: beside itself, in `search`, and where systems keep such programs.
-pub(super) fn search_path(binary: &Path, search: &[PathBuf]) -> Vec<PathBuf> {
+pub(in crate::engine::buildkit) fn search_path(binary: &Path, search: &[PathBuf]) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let all =
         binary.parent().into_iter().chain(search.iter().map(PathBuf::as_path)).chain(SYSTEM.iter().map(Path::new));

@@ -14,6 +14,7 @@ mod ready;
 mod run_dir;
 mod spawn;
 
+pub(super) use find::search_path;
 pub use find::{BUILDKITD, find_buildkitd};
 pub use lifetime::StartedBuilder;
 pub use options::{DaemonOptions, Ids, RegistryRule};

@@ -140,9 +140,12 @@ fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
         return Err(causes::cannot_start(reason, "free some space there, or name another place with `--state DIR`"));
     }
     let run_dir = RunDir::new(&options.run_dir).map_err(|error| causes::cannot_write(&options.run_dir, &error))?;
-    let socket = run_dir.socket().ok_or_else(|| {
-        let reason =
-            format!("`{}` is too long a path for a socket, which may have 107 bytes", run_dir.path().display());
+    // An address is a text.
+    let socket = run_dir.socket().filter(|path| path.to_str().is_some()).ok_or_else(|| {
+        let reason = format!(
+            "`{}` is no path for a socket: it must be Unicode and have at most 107 bytes",
+            run_dir.path().display()
+        );
         causes::cannot_start(reason, "set XDG_RUNTIME_DIR or TMPDIR to a directory with a short path")
     })?;
     // Both are made for one run: the next one may be waiting for this one's end while it prepares.
@@ -332,8 +335,7 @@ fn watch_over(
             let _ = sender.send(Some(child.wait()));
         })
         .map_err(|error| causes::cannot_start(format!("cannot start a thread: {error}"), "allow more processes"))?;
-    let mut address = String::from("unix://");
-    address.push_str(&prepared.socket.to_string_lossy());
+    let address = format!("unix://{}", prepared.socket.display());
     let limits = prepared.limits.clone();
     Ok(StartedBuilder { address, version: String::new(), log, limits, lifeline: Mutex::new(Some(lifeline)), ended })
 }

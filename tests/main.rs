@@ -4,3 +4,4 @@ mod architecture;
 mod builder;
 mod engine;
 mod support;
+mod verify;

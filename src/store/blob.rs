@@ -1,9 +1,8 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
-use tempfile::NamedTempFile;
-
+use super::disk::Temporary;
 use super::{Layout, StoreError};
 use crate::base::{Descriptor, Digest, DigestHasher};
 
@@ -14,13 +13,13 @@ use crate::base::{Descriptor, Digest, DigestHasher};
 #[derive(Debug)]
 pub struct BlobWriter {
     layout: Layout,
-    file: NamedTempFile,
+    file: Temporary,
     hasher: DigestHasher,
     written: u64,
 }
 
 impl BlobWriter {
-    pub(super) fn new(layout: Layout, file: NamedTempFile) -> Self {
+    pub(super) fn new(layout: Layout, file: Temporary) -> Self {
         Self { layout, file, hasher: DigestHasher::new(), written: 0 }
     }
 
@@ -31,11 +30,7 @@ impl BlobWriter {
 
     /// Takes the next bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).map_err(|source| StoreError::Io {
-            action: "write",
-            path: self.file.path().to_owned(),
-            source,
-        })?;
+        self.file.write(bytes)?;
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -43,14 +38,7 @@ impl BlobWriter {
 
     /// Starts again at the first byte.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        use std::io::Seek as _;
-        let path = self.file.path().to_owned();
-        let file = self.file.as_file_mut();
-        file.set_len(0).and_then(|()| file.rewind()).map_err(|source| StoreError::Io {
-            action: "truncate",
-            path,
-            source,
-        })?;
+        self.file.clear()?;
         self.hasher = DigestHasher::new();
         self.written = 0;
         Ok(())

@@ -51,6 +51,18 @@ pub enum StoreError {
         /// The bound.
         limit: u64,
     },
+    /// Something lies under a blob's name that is no regular file: a link, a directory, a device.
+    #[error("blob `{digest}` is not a regular file")]
+    NotAFile {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// There is no layout in a directory.
+    #[error("there is no layout in `{}`", .path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory is not an OCI image layout, or its `index.json` cannot be understood.
     #[error("`{}` is not a usable OCI image layout: {reason}", .path.display())]
     NotALayout {
@@ -81,10 +93,12 @@ impl Failure for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Disk,
-            Self::Missing { .. } => ErrorClass::Incomplete,
-            Self::Corrupt { .. } | Self::WrongSize { .. } | Self::TooLarge { .. } | Self::NotALayout { .. } => {
-                ErrorClass::Integrity
-            }
+            Self::Missing { .. } | Self::Absent { .. } => ErrorClass::Incomplete,
+            Self::Corrupt { .. }
+            | Self::WrongSize { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAFile { .. }
+            | Self::NotALayout { .. } => ErrorClass::Integrity,
         }
     }
 
@@ -96,9 +110,15 @@ impl Failure for StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check who owns the state directory, or choose another with `--state DIR`".to_owned())
             }
-            Self::Missing { .. } | Self::Corrupt { .. } | Self::WrongSize { .. } => {
+            Self::Missing { .. } | Self::Absent { .. } | Self::WrongSize { .. } => {
                 Some("run `catamaran build`: it brings back what is missing".to_owned())
             }
+            Self::Corrupt { .. } | Self::NotAFile { .. } => Some(
+                "run `catamaran verify`: it moves damaged blobs aside, and the next build brings them back".to_owned(),
+            ),
+            Self::NotALayout { path, .. } if path.ends_with("index.json") => Some(
+                "move it away and run `catamaran build`: the blobs are kept and the names are written anew".to_owned(),
+            ),
             _ => None,
         }
     }

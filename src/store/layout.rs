@@ -1,53 +1,56 @@
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use rustix::fs::{Mode, OFlags};
 
 use super::blob::{BlobReader, BlobWriter, VerifiedReader, blob_path};
+use super::disk::{DirectorySync, Found, Temporary, io_error, look, sweep, sync_directory};
+use super::index_file::{IndexFile, lock, read_bounded};
 use super::{BlobSource, StoreError};
-use crate::base::{Descriptor, Digest, media_type};
+use crate::base::{Descriptor, Digest};
 
 /// An OCI image layout in a directory. Cheap to clone; safe for many threads and processes at once.
 ///
 /// A name becomes visible only after everything it needs is durable: temporary file, write, hash, fsync, rename, fsync of
 /// the directory. Temporary files lie in `ingest/` beside `blobs/`, on the same file system; those of a killed process are
-/// swept by [`Layout::sweep`].
+/// swept by [`Layout::sweep`]. Damaged blobs are moved to `corrupt/` by [`Layout::quarantine`]. The root may be reached
+/// through a symbolic link, nothing below it is one.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    root: Arc<PathBuf>,
+    inner: Arc<Inner>,
 }
 
-/// The largest `index.json` that is read.
-const INDEX_LIMIT: u64 = 64 << 20;
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    blobs: PathBuf,
+    blob_names: DirectorySync,
+}
 
 const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-#[derive(Serialize, Deserialize)]
-struct IndexFile {
-    #[serde(rename = "schemaVersion")]
-    schema_version: u32,
-    #[serde(rename = "mediaType", default, skip_serializing_if = "Option::is_none")]
-    media_type: Option<String>,
-    manifests: Vec<Descriptor>,
-}
-
 impl Layout {
+    fn at(root: PathBuf) -> Self {
+        let blobs = root.join("blobs/sha256");
+        Self { inner: Arc::new(Inner { root, blobs, blob_names: DirectorySync::default() }) }
+    }
+
     /// Opens the layout in `root`, making an empty one where nothing is yet. Idempotent.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
-        for directory in ["blobs/sha256", "ingest"] {
-            let path = root.join(directory);
-            fs::create_dir_all(&path).map_err(|source| StoreError::Io { action: "create", path, source })?;
+        let layout = Self::at(root.into());
+        for directory in ["blobs", "blobs/sha256", "ingest"] {
+            let path = layout.root().join(directory);
+            // Looked at first: making a directory would follow a link that stands there.
+            layout.refuse_link(&path)?;
+            fs::create_dir_all(&path).map_err(|source| io_error("create", &path, source))?;
         }
-        let layout = Self { root: Arc::new(root) };
-        if !layout.root.join("oci-layout").exists() {
-            layout.replace_file("oci-layout", MARKER.as_bytes())?;
+        match look(&layout.root().join("oci-layout"))? {
+            Found::Nothing => layout.replace_file("oci-layout", MARKER.as_bytes())?,
+            _ => layout.check_marker()?,
         }
-        if !layout.root.join("index.json").exists() {
+        if look(&layout.root().join("index.json"))? == Found::Nothing {
             layout.update_index(|_| ())?;
         }
         Ok(layout)
@@ -55,27 +58,52 @@ impl Layout {
 
     /// Opens an existing layout; nothing is written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let layout = Self { root: Arc::new(root.into()) };
-        let marker = layout.root.join("oci-layout");
-        let text = read_bounded(&marker, 4096)?;
+        let layout = Self::at(root.into());
+        layout.check_marker()?;
+        for directory in ["blobs", "blobs/sha256"] {
+            layout.refuse_link(&layout.root().join(directory))?;
+        }
+        Ok(layout)
+    }
+
+    fn check_marker(&self) -> Result<(), StoreError> {
+        let marker = self.root().join("oci-layout");
+        let text = match read_bounded(&marker, 4096) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Absent { path: self.root().to_owned() });
+            }
+            other => other?,
+        };
         let version = serde_json::from_slice::<serde_json::Value>(&text)
             .ok()
             .and_then(|value| value.get("imageLayoutVersion")?.as_str().map(str::to_owned));
         match version.as_deref() {
-            Some("1.0.0") => Ok(layout),
+            Some("1.0.0") => Ok(()),
             Some(other) => Err(StoreError::NotALayout { path: marker, reason: format!("its version is `{other}`") }),
             None => Err(StoreError::NotALayout { path: marker, reason: "it has no imageLayoutVersion".to_owned() }),
         }
     }
 
-    /// The directory.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// A link below the root would lead reads and writes out of the layout.
+    fn refuse_link(&self, path: &Path) -> Result<(), StoreError> {
+        match look(path)? {
+            Found::Nothing | Found::Directory => Ok(()),
+            Found::File(_) | Found::Other => {
+                let reason = "it is not a directory of its own".to_owned();
+                Err(StoreError::NotALayout { path: path.to_owned(), reason })
+            }
+        }
     }
 
-    /// Whether the blob is there with this size.
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Whether the blob is there with this size. What lies under its name without being a file counts as absent: writing the
+    /// blob replaces it.
     pub fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        Ok(self.size_of(&descriptor.digest)? == Some(descriptor.size))
+        Ok(look(&self.blob_path(&descriptor.digest))? == Found::File(descriptor.size))
     }
 
     /// Begins to write a blob.
@@ -96,120 +124,111 @@ impl Layout {
 
     /// Opens a blob for ranged reads, unverified.
     pub fn open_raw(&self, digest: &Digest) -> Result<BlobReader, StoreError> {
-        let path = blob_path(&self.root, digest);
-        // A blob that is a symlink or a device is not ours: following it would read outside the layout.
+        let path = self.blob_path(digest);
+        // A blob that is a link or a device is not ours: following it would read outside the layout. NONBLOCK, because
+        // opening a pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file: File = match rustix::fs::open(&path, flags, rustix::fs::Mode::empty()) {
+        let file: fs::File = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(descriptor) => descriptor.into(),
             Err(rustix::io::Errno::NOENT) => return Err(StoreError::Missing { digest: *digest }),
-            Err(errno) => return Err(StoreError::Io { action: "open", path, source: errno.into() }),
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => {
+                return Err(StoreError::NotAFile { digest: *digest });
+            }
+            Err(errno) => return Err(io_error("open", &path, errno.into())),
         };
-        let metadata =
-            file.metadata().map_err(|source| StoreError::Io { action: "stat", path: path.clone(), source })?;
+        let metadata = file.metadata().map_err(|source| io_error("stat", &path, source))?;
         if !metadata.is_file() {
-            return Err(StoreError::NotALayout { path, reason: "a blob must be a regular file".to_owned() });
+            return Err(StoreError::NotAFile { digest: *digest });
         }
         Ok(BlobReader { size: metadata.len(), file })
     }
 
+    /// Moves a damaged blob aside, to `corrupt/`, so that it counts as missing and the next build or transfer brings it back.
+    /// Tells whether there was one. Nothing is deleted: what was there may be worth a look.
+    pub fn quarantine(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.blob_path(digest);
+        if look(&path)? == Found::Nothing {
+            return Ok(false);
+        }
+        let directory = self.root().join("corrupt");
+        self.refuse_link(&directory)?;
+        fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+        let mut target = directory.join(digest.hex());
+        let mut number = 1;
+        while look(&target)? != Found::Nothing {
+            number += 1;
+            target = directory.join(format!("{}.{number}", digest.hex()));
+        }
+        match fs::rename(&path, &target) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(|source| io_error("move a blob to", &target, source))?,
+        }
+        sync_directory(&directory)?;
+        self.inner.blob_names.sync(&self.inner.blobs)?;
+        Ok(true)
+    }
+
     /// The entries of `index.json`.
     pub fn index(&self) -> Result<Vec<Descriptor>, StoreError> {
-        let path = self.root.join("index.json");
-        let bytes = read_bounded(&path, INDEX_LIMIT)?;
-        let index: IndexFile = serde_json::from_slice(&bytes)
-            .map_err(|error| StoreError::NotALayout { path: path.clone(), reason: error.to_string() })?;
-        if index.schema_version != 2 {
-            return Err(StoreError::NotALayout { path, reason: format!("schemaVersion is {}", index.schema_version) });
-        }
-        Ok(index.manifests)
+        Ok(IndexFile::read(&self.root().join("index.json"))?.manifests)
     }
 
     /// Changes the entries of `index.json` under a lock that other processes respect; readers see the old or the new file.
     ///
-    /// Entries are kept sorted by their reference name. Everything that the new entries refer to must be durable before.
+    /// Entries are kept sorted by their reference name. Everything that the new entries refer to must have been committed
+    /// before, by whichever process.
     pub fn update_index<T>(&self, change: impl FnOnce(&mut Vec<Descriptor>) -> T) -> Result<T, StoreError> {
-        let lock_path = self.root.join("index.lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(|source| StoreError::Io { action: "lock", path: lock_path, source })?;
-        let mut entries = if self.root.join("index.json").exists() { self.index()? } else { Vec::new() };
-        let result = change(&mut entries);
-        entries.sort_by_key(|entry| entry.annotation(REF_NAME).map(str::to_owned));
-        let file = IndexFile { schema_version: 2, media_type: Some(media_type::INDEX.to_owned()), manifests: entries };
-        let bytes = serde_json::to_vec(&file).map_err(|error| StoreError::NotALayout {
-            path: self.root.join("index.json"),
-            reason: error.to_string(),
-        })?;
-        self.replace_file("index.json", &bytes)?;
+        let lock = lock(self.root())?;
+        let path = self.root().join("index.json");
+        let mut file = if look(&path)? == Found::Nothing { IndexFile::empty() } else { IndexFile::read(&path)? };
+        let result = change(&mut file.manifests);
+        // A blob that another process has just renamed counts as there for us, but its name may not be durable yet.
+        self.inner.blob_names.sync(&self.inner.blobs)?;
+        self.replace_file("index.json", &file.into_bytes())?;
         drop(lock);
         Ok(result)
     }
 
-    /// Removes temporary files that no living process can still be writing: call it while holding the state lock.
-    pub fn sweep(&self) -> Result<(), StoreError> {
-        let path = self.root.join("ingest");
-        let entries =
-            fs::read_dir(&path).map_err(|source| StoreError::Io { action: "list", path: path.clone(), source })?;
-        for entry in entries {
-            let entry = entry.map_err(|source| StoreError::Io { action: "list", path: path.clone(), source })?;
-            fs::remove_file(entry.path()).map_err(|source| StoreError::Io {
-                action: "remove",
-                path: entry.path(),
-                source,
-            })?;
-        }
-        Ok(())
+    /// Removes temporary files that no living process is writing; tells how many.
+    pub fn sweep(&self) -> Result<usize, StoreError> {
+        sweep(&self.root().join("ingest"))
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        blob_path(&self.inner.root, digest)
     }
 
     /// A temporary file on the file system of the blobs.
-    fn temporary(&self) -> Result<NamedTempFile, StoreError> {
-        let path = self.root.join("ingest");
-        NamedTempFile::new_in(&path).map_err(|source| StoreError::Io { action: "create a file in", path, source })
+    fn temporary(&self) -> Result<Temporary, StoreError> {
+        Temporary::create(&self.root().join("ingest"))
     }
 
-    /// Gives a finished temporary file its name as a blob.
-    pub(super) fn install(&self, file: NamedTempFile, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        if self.size_of(digest)? == Some(size) {
-            return Ok(());
+    /// Gives a finished temporary file its name as a blob, durable when this returns.
+    pub(super) fn install(&self, file: Temporary, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let target = self.blob_path(digest);
+        // Equal bytes under the same name: nothing to do, and readers keep what they have open.
+        if look(&target)? != Found::File(size) {
+            file.publish(&target)?;
         }
-        self.persist(file, &blob_path(&self.root, digest))
+        self.inner.blob_names.sync(&self.inner.blobs)
     }
 
     /// Replaces `name` in the root as one act.
     fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = self.temporary()?;
-        let path = file.path().to_owned();
-        file.write_all(bytes).map_err(|source| StoreError::Io { action: "write", path, source })?;
-        self.persist(file, &self.root.join(name))
-    }
-
-    /// fsync, rename, fsync of the directory: the order that survives a power cut at any point.
-    fn persist(&self, file: NamedTempFile, target: &Path) -> Result<(), StoreError> {
-        let error = |action, path: &Path, source| StoreError::Io { action, path: path.to_owned(), source };
-        rustix::fs::fchmod(file.as_file(), rustix::fs::Mode::from_raw_mode(0o644))
-            .map_err(|errno| error("set the mode of", file.path(), errno.into()))?;
-        file.as_file().sync_all().map_err(|source| error("write", file.path(), source))?;
-        file.persist(target).map_err(|failed| error("rename a file to", target, failed.error))?;
-        let directory = target.parent().unwrap_or(&self.root);
-        File::open(directory)
-            .and_then(|handle| handle.sync_all())
-            .map_err(|source| error("write the directory", directory, source))
+        file.write(bytes)?;
+        file.publish(&self.root().join(name))?;
+        sync_directory(self.root())
     }
 }
 
-/// Names an entry of `index.json` (image-spec, annotations).
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
 impl BlobSource for Layout {
     fn size_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        match self.open_raw(digest) {
-            Ok(reader) => Ok(Some(reader.size)),
-            Err(StoreError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
+        match look(&self.blob_path(digest))? {
+            Found::Nothing => Ok(None),
+            Found::File(size) => Ok(Some(size)),
+            Found::Directory | Found::Other => Err(StoreError::NotAFile { digest: *digest }),
         }
     }
 
@@ -232,18 +251,7 @@ impl BlobSource for Layout {
         let mut bytes = Vec::new();
         self.open(descriptor)?
             .read_to_end(&mut bytes)
-            .map_err(|error| StoreError::from_read(error, blob_path(&self.root, &descriptor.digest)))?;
+            .map_err(|error| StoreError::from_read(error, self.blob_path(&descriptor.digest)))?;
         Ok(bytes)
     }
-}
-
-fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(|source| StoreError::Io { action: "read", path: path.to_owned(), source })?;
-    if bytes.len() as u64 > limit {
-        return Err(StoreError::NotALayout { path: path.to_owned(), reason: format!("it is over {limit} bytes") });
-    }
-    Ok(bytes)
 }

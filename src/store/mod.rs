@@ -5,8 +5,16 @@
 //! not know what builds, pushes or bundles.
 
 mod blob;
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
+mod crash_tests;
+mod disk;
 mod error;
+mod index_file;
 mod layout;
+#[cfg(test)]
+mod layout_tests;
 
 pub use blob::{BlobReader, BlobWriter, VerifiedReader};
 pub use error::StoreError;

@@ -66,6 +66,8 @@ pub enum Problem {
         /// What is there.
         found: u64,
     },
+    /// It is a link, a directory or a device.
+    NotAFile,
     /// It cannot be read.
     Unreadable {
         /// The system's words.
@@ -124,9 +126,9 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Whether building again brings the blob back once the bad one is out of the way.
+    /// Whether building again brings the blob back once the bad one is out of the way: moved to quarantine.
     pub const fn is_blob_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::WrongSize { .. })
+        matches!(self, Self::Corrupt { .. } | Self::WrongSize { .. } | Self::NotAFile)
     }
 }
 
@@ -139,6 +141,7 @@ impl fmt::Display for Problem {
             Self::WrongSize { expected, found } => {
                 write!(f, "wrong size: {found} bytes, its descriptor says {expected}")
             }
+            Self::NotAFile => f.write_str("not a regular file"),
             Self::Unreadable { reason } => write!(f, "unreadable: {}", Printable(reason)),
             Self::Malformed { reason } => write!(f, "malformed: {}", Printable(reason)),
             Self::AbsentPlatform { platform } => write!(f, "no image for {platform}"),
@@ -215,7 +218,7 @@ impl Failure for Finding {
 
     fn help(&self) -> Option<String> {
         match &self.problem {
-            Problem::Missing | Problem::Corrupt { .. } | Problem::WrongSize { .. } => {
+            Problem::Missing | Problem::Corrupt { .. } | Problem::WrongSize { .. } | Problem::NotAFile => {
                 Some("run `catamaran build`: it brings back what is missing".to_owned())
             }
             Problem::ForeignExecutable { .. } => Some(

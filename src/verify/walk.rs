@@ -330,6 +330,7 @@ fn problem_of_store(error: StoreError) -> Problem {
         StoreError::Missing { .. } => Problem::Missing,
         StoreError::Corrupt { found, .. } => Problem::Corrupt { found: Some(found) },
         StoreError::WrongSize { expected, found, .. } => Problem::WrongSize { expected, found },
+        StoreError::NotAFile { .. } => Problem::NotAFile,
         StoreError::Io { source, .. } => Problem::Unreadable { reason: source.to_string() },
         other => Problem::Malformed { reason: other.to_string() },
     }

@@ -1,4 +1,5 @@
 //! The real parts that tests run against, and the files that they run on.
 
 pub(crate) mod daemon;
+pub(crate) mod images;
 pub(crate) mod tools;

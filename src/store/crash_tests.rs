@@ -65,7 +65,7 @@ fn run(root: &Path) -> Result<(), super::StoreError> {
             writer.append(content.as_bytes())?;
             writer.append(b"\n")?;
             let (digest, _) = writer.commit(None, None)?;
-            list.push_str(&format!("{}\n", digest.hex()));
+            list.extend([&digest.hex(), "\n"]);
         }
         let mut entry = layout.put("text/plain", list.as_bytes())?;
         entry.annotations =

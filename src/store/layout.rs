@@ -43,7 +43,7 @@ impl Layout {
         for directory in ["blobs", "blobs/sha256", "ingest"] {
             let path = layout.root().join(directory);
             // Looked at first: making a directory would follow a link that stands there.
-            layout.refuse_link(&path)?;
+            refuse_link(&path)?;
             fs::create_dir_all(&path).map_err(|source| io_error("create", &path, source))?;
         }
         match look(&layout.root().join("oci-layout"))? {
@@ -61,7 +61,7 @@ impl Layout {
         let layout = Self::at(root.into());
         layout.check_marker()?;
         for directory in ["blobs", "blobs/sha256"] {
-            layout.refuse_link(&layout.root().join(directory))?;
+            refuse_link(&layout.root().join(directory))?;
         }
         Ok(layout)
     }
@@ -81,17 +81,6 @@ impl Layout {
             Some("1.0.0") => Ok(()),
             Some(other) => Err(StoreError::NotALayout { path: marker, reason: format!("its version is `{other}`") }),
             None => Err(StoreError::NotALayout { path: marker, reason: "it has no imageLayoutVersion".to_owned() }),
-        }
-    }
-
-    /// A link below the root would lead reads and writes out of the layout.
-    fn refuse_link(&self, path: &Path) -> Result<(), StoreError> {
-        match look(path)? {
-            Found::Nothing | Found::Directory => Ok(()),
-            Found::File(_) | Found::Other => {
-                let reason = "it is not a directory of its own".to_owned();
-                Err(StoreError::NotALayout { path: path.to_owned(), reason })
-            }
         }
     }
 
@@ -151,7 +140,7 @@ impl Layout {
             return Ok(false);
         }
         let directory = self.root().join("corrupt");
-        self.refuse_link(&directory)?;
+        refuse_link(&directory)?;
         fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
         let mut target = directory.join(digest.hex());
         let mut number = 1;
@@ -253,5 +242,16 @@ impl BlobSource for Layout {
             .read_to_end(&mut bytes)
             .map_err(|error| StoreError::from_read(error, self.blob_path(&descriptor.digest)))?;
         Ok(bytes)
+    }
+}
+
+/// A link below the root would lead reads and writes out of the layout.
+fn refuse_link(path: &Path) -> Result<(), StoreError> {
+    match look(path)? {
+        Found::Nothing | Found::Directory => Ok(()),
+        Found::File(_) | Found::Other => {
+            let reason = "it is not a directory of its own".to_owned();
+            Err(StoreError::NotALayout { path: path.to_owned(), reason })
+        }
     }
 }

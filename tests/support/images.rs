@@ -164,13 +164,14 @@ impl Fleet {
     pub(crate) fn small(names: &[&str], platforms: &[&str]) -> Self {
         let mut fleet = Self::empty();
         for name in names {
-            fleet.add(name, platforms.iter().map(|platform| Image::small(name, platform)).collect());
+            let images: Vec<Image> = platforms.iter().map(|platform| Image::small(name, platform)).collect();
+            fleet.add(name, &images);
         }
         fleet
     }
 
     /// Stores images of one component, assembles their index and names it; returns the manifests by platform.
-    pub(crate) fn add(&mut self, name: &str, images: Vec<Image>) -> BTreeMap<Platform, Descriptor> {
+    pub(crate) fn add(&mut self, name: &str, images: &[Image]) -> BTreeMap<Platform, Descriptor> {
         let manifests: BTreeMap<Platform, Descriptor> =
             images.iter().map(|image| (image.platform.clone(), image.store(&self.layout))).collect();
         let entries = manifests

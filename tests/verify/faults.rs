@@ -49,7 +49,7 @@ fn d19_an_executable_of_another_processor_is_found_with_layer_and_path() {
         file("usr/lib/bpf/filter", 0o755, elf(247, 2)),
         file("usr/bin/old", 0o755, elf(40, 2)),
     ]);
-    fleet.add("api", vec![Image::small("api", "amd64"), foreign]);
+    fleet.add("api", &[Image::small("api", "amd64"), foreign]);
     assert!(verify(&fleet, Depth::Blobs).is_whole(), "digests alone cannot know");
     let report = verify(&fleet, Depth::Layers);
     assert_eq!(
@@ -68,7 +68,7 @@ fn d19_plain_layers_and_long_names_are_scanned_too() {
     image.layer_type = media_type::LAYER;
     let deep = format!("opt/{}/program", "directory/".repeat(30));
     image.layers.push(vec![file(&deep, 0o755, elf(62, 2))]);
-    fleet.add("api", vec![image]);
+    fleet.add("api", &[image]);
     assert!(shown(&verify(&fleet, Depth::Layers))[0].contains(&format!("`{deep}` is for amd64")));
 }
 
@@ -99,7 +99,7 @@ fn damage_is_told_apart_and_found_in_every_part() {
         {
             let mut fleet = Fleet::empty();
             let image = Image::small("api", "arm64");
-            let manifest = fleet.add("api", vec![image.clone()])[&image.platform].clone();
+            let manifest = fleet.add("api", std::slice::from_ref(&image))[&image.platform].clone();
             let parsed: serde_json::Value =
                 serde_json::from_slice(&fleet.layout.read(&manifest, 1 << 20).expect("readable")).expect("JSON");
             let digest = match target {
@@ -208,7 +208,7 @@ fn diff_ids_are_counted_always_and_computed_when_deep() {
     let mut fleet = Fleet::empty();
     let mut wrong = Image::small("api", "amd64");
     wrong.diff_ids = Some(vec![Digest::of("a"), Digest::of(layer_tar(&wrong.layers[1]))]);
-    fleet.add("api", vec![wrong]);
+    fleet.add("api", &[wrong]);
     assert!(verify(&fleet, Depth::Blobs).is_whole());
     let report = verify(&fleet, Depth::Layers);
     assert_eq!(report.findings.len(), 1, "{:?}", shown(&report));

@@ -8,6 +8,7 @@ mod error;
 mod expand;
 mod facts;
 mod heredoc;
+pub mod ignore;
 mod instruction;
 mod lexer;
 mod parser;

@@ -3,5 +3,6 @@
 mod architecture;
 mod builder;
 mod engine;
+mod plan;
 mod support;
 mod verify;

@@ -9,6 +9,9 @@ pub trait ReadText {
     /// Errors keep their kind (`NotFound`, `PermissionDenied`); a file that is not UTF-8 is `InvalidData`, one over the
     /// limit `FileTooLarge`.
     fn read_text(&self, path: &Path) -> io::Result<String>;
+
+    /// Whether there is a directory at `path`.
+    fn is_directory(&self, path: &Path) -> bool;
 }
 
 /// Text files on disk, up to a bounded size.
@@ -36,5 +39,9 @@ impl ReadText for DiskFiles {
             let at = error.utf8_error().valid_up_to();
             io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"))
         })
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 }

@@ -5,20 +5,26 @@
 //! references to other components, Dockerfiles) is judged by `plan`. The only disk access is reading, in `files` and
 //! `discover`; nothing here reads the environment: what of it may be used comes in with the request.
 
+mod document;
 mod error;
 mod files;
+mod git;
+mod interpolate;
+mod load;
+mod native;
 mod project;
+mod reader;
+mod template;
+mod vars;
 
 pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
+pub use load::load;
 pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, LoadRequest, Origin, Project, Readiness, SecretSpec,
     ServiceSpec, Variable,
 };
+pub use template::{Rendered, render};
 
-/// Finds the project file (walking up from the request's directory unless files are named), reads and validates it.
-///
-/// Every problem that can be found independently of the others is in the one error.
-pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
-    Err(ConfigError::from(vec![ConfigProblem::NoProject { directory: request.directory.clone() }]))
-}
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ pub struct Project {
     pub registries: Vec<Spanned<Prefix>>,
     /// `arch-tags`.
     pub arch_tags: bool,
-    /// SOURCE_DATE_EPOCH or `epoch`.
+    /// `SOURCE_DATE_EPOCH` or `epoch`.
     pub epoch: Option<Epoch>,
     /// `[vars]`, resolved, by name.
     pub vars: IndexMap<String, Variable>,
@@ -76,7 +76,7 @@ pub struct ComponentSpec {
     pub labels: IndexMap<String, Spanned<String>>,
     /// Build secrets by id.
     pub secrets: IndexMap<String, Spanned<SecretSpec>>,
-    /// Ids of ssh agents that are offered, with the socket where one was written; else SSH_AUTH_SOCK is meant.
+    /// Ids of ssh agents that are offered, with the socket where one was written; else `SSH_AUTH_SOCK` is meant.
     pub ssh: IndexMap<String, Option<PathBuf>>,
     /// Extra `/etc/hosts` entries, (name, address).
     pub extra_hosts: Vec<(String, String)>,
@@ -94,6 +94,33 @@ pub struct ComponentSpec {
     pub registries: Option<Vec<Spanned<Prefix>>>,
     /// Whole references in place of prefix, image and tag (`tags` of a bake or compose file).
     pub references: Option<Vec<Spanned<Reference>>>,
+}
+
+impl ComponentSpec {
+    /// A component of which nothing is known but where it is declared; its paths are empty.
+    pub(crate) fn new(span: Option<Span>) -> Self {
+        Self {
+            span,
+            context: Spanned::unplaced(ContextRef::Directory(PathBuf::new())),
+            dockerfile: Spanned::unplaced(PathBuf::new()),
+            dockerfile_inline: None,
+            target: None,
+            needs: Vec::new(),
+            contexts: IndexMap::new(),
+            args: IndexMap::new(),
+            labels: IndexMap::new(),
+            secrets: IndexMap::new(),
+            ssh: IndexMap::new(),
+            extra_hosts: Vec::new(),
+            no_cache: false,
+            platforms: None,
+            exclude: None,
+            image: None,
+            tag: None,
+            registries: None,
+            references: None,
+        }
+    }
 }
 
 /// What a context stands for.

@@ -313,11 +313,11 @@ impl FactReader<'_> {
                 self.facts.executes.push((platform.clone(), span));
                 self.facts.uses_context |= instruction.flags.iter().any(|flag| flag.name == "mount");
                 for from in instruction.mounts_from() {
-                    self.from_word(index, &from, platform, UsedBy::Mount, needs);
+                    self.taken_from(index, &from, platform, UsedBy::Mount, needs);
                 }
             }
             InstructionKind::Copy { .. } => match instruction.flag("from") {
-                Some(from) => self.from_word(index, from, platform, UsedBy::Copy, needs),
+                Some(from) => self.taken_from(index, from, platform, UsedBy::Copy, needs),
                 None => self.facts.uses_context = true,
             },
             InstructionKind::Arg(declared) => {
@@ -331,7 +331,7 @@ impl FactReader<'_> {
     }
 
     /// `--from=` or `from=`: an earlier stage by name or number, else an image.
-    fn from_word(&mut self, index: usize, word: &Word, platform: &StagePlatform, by: UsedBy, needs: &mut Vec<usize>) {
+    fn taken_from(&mut self, index: usize, word: &Word, platform: &StagePlatform, by: UsedBy, needs: &mut Vec<usize>) {
         // The frontend refuses variables here with an advice of its own.
         if word.text.is_empty() || word.text.contains('$') {
             return;

@@ -39,7 +39,8 @@ impl Dockerfile {
     /// Under a foreign `# syntax` nothing is an error: what cannot be understood is left out.
     pub fn parse(source: &SourceText) -> Result<Self, DockerfileError> {
         let Lexed { directives, bad_directives, lines, unterminated } = lex(source);
-        let mut parser = Parser { source, strict: directives.syntax.is_none(), problems: Vec::new() };
+        let mut parser =
+            Parser { source, strict: directives.syntax.is_none(), problems: Vec::new(), broken_from: false };
         for (span, message, help) in bad_directives {
             parser.problems.push(DockerfileProblem { message, help: Some(help), span });
         }
@@ -60,6 +61,8 @@ impl Dockerfile {
                 }
                 (_, Some(stage)) => stage.instructions.push(instruction),
                 (InstructionKind::Arg(_), None) => global.push(instruction),
+                // A FROM that could not be read has been reported; what follows it is not out of place.
+                (_, None) if parser.broken_from => {}
                 (_, None) => {
                     let name = &instruction.name;
                     parser.problem(
@@ -93,6 +96,8 @@ struct Parser<'a> {
     /// No `# syntax`: the instructions are those of the builder's own frontend.
     strict: bool,
     problems: Vec<DockerfileProblem>,
+    /// A FROM was there and could not be read.
+    broken_from: bool,
 }
 
 /// One logical line while it is taken apart.
@@ -179,7 +184,11 @@ impl Parser<'_> {
         }
         let flags = flags(&mut cursor);
         let kind = match name.as_str() {
-            "FROM" => self.from(&mut cursor, &word)?,
+            "FROM" => {
+                let kind = self.from(&mut cursor, &word);
+                self.broken_from |= kind.is_none();
+                kind?
+            }
             "ARG" => self.arg(&mut cursor, &word)?,
             "COPY" | "ADD" => self.copy(&mut cursor, &word)?,
             "RUN" => InstructionKind::Run,

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use crate::base::{ErrorClass, Failure, Span};
+use crate::config::ConfigProblem;
 use crate::dockerfile::DockerfileProblem;
 
 /// One thing that is wrong with a project as a whole.
@@ -74,6 +75,9 @@ pub enum PlanProblem {
         /// What is wrong with it.
         problem: DockerfileProblem,
     },
+    /// A template cannot be rendered.
+    #[error("{0}")]
+    Template(ConfigProblem),
     /// Anything else that does not fit together.
     #[error("{message}")]
     Invalid {
@@ -84,6 +88,12 @@ pub enum PlanProblem {
         /// Where.
         span: Option<Span>,
     },
+}
+
+impl PlanProblem {
+    pub(super) fn invalid(message: impl Into<String>, help: Option<String>, span: Option<Span>) -> Self {
+        Self::Invalid { message: message.into(), help, span }
+    }
 }
 
 fn place(wanted_by: Option<&String>) -> String {
@@ -141,6 +151,7 @@ impl Failure for PlanProblem {
             Self::UnknownComponent { help, .. } | Self::MissingDockerfile { help, .. } => Some(help.clone()),
             Self::Cycle { .. } => Some("take one of these needs out".to_owned()),
             Self::Dockerfile { problem, .. } => problem.help(),
+            Self::Template(problem) => problem.help(),
             Self::Invalid { help, .. } => help.clone(),
             Self::Unreadable { .. } => None,
         }
@@ -155,6 +166,7 @@ impl Failure for PlanProblem {
             | Self::Unreadable { span, .. }
             | Self::Invalid { span, .. } => span.clone(),
             Self::Dockerfile { problem, .. } => problem.span(),
+            Self::Template(problem) => problem.span(),
             Self::NoRegistry { .. } => None,
         }
     }

@@ -210,7 +210,7 @@ pub struct CellBuild {
     pub contexts: Vec<PlannedContext>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSpec>,
-    /// Ssh agents by id; without a socket SSH_AUTH_SOCK is meant.
+    /// Ssh agents by id; without a socket `SSH_AUTH_SOCK` is meant.
     pub ssh: BTreeMap<String, Option<PathBuf>>,
     /// Extra `/etc/hosts` entries, (name, address).
     pub extra_hosts: Vec<(String, String)>,

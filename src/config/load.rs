@@ -1,0 +1,136 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::document::{Entry, Table, parse_toml};
+use super::files::{DiskFiles, ReadText};
+use super::native::{self, Native};
+use super::reader::{Reading, resolve};
+use super::vars::Scope;
+use super::{ConfigError, ConfigProblem, ContextRef, LoadRequest, Project};
+use crate::base::{Epoch, SourceText, Spanned, Tag};
+
+/// The name of the project file.
+pub(crate) const PROJECT_FILE: &str = "catamaran.toml";
+
+/// Finds the project file (walking up from the request's directory unless files are named), reads and validates it.
+///
+/// Every problem that can be found independently of the others is in the one error. Paths in messages are relative to the
+/// project's folder where they are below it.
+pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
+    let directory = std::path::absolute(&request.directory).unwrap_or_else(|_| request.directory.clone());
+    let paths = if request.files.is_empty() {
+        vec![find(&directory)?]
+    } else {
+        request.files.iter().map(|file| resolve(&directory, &file.to_string_lossy())).collect()
+    };
+    let file = paths.first().cloned().unwrap_or_default();
+    let root = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    let shown = |path: &Path| path.strip_prefix(&root).map_or_else(|_| path.to_path_buf(), Path::to_path_buf);
+
+    let mut problems = Vec::new();
+    let mut table = Table::default();
+    for path in &paths {
+        match read_table(path, &shown) {
+            Ok(read) => table.overlay(read),
+            Err(mut found) => problems.append(&mut found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+
+    let mut scope = Scope::new(request);
+    scope.read(table.entries.get("vars"), &DiskFiles, &shown, &mut problems);
+    let vars = scope.variables(&table);
+    let epoch = source_date_epoch(request, &mut problems);
+    let mut reading = Reading::new(Box::new(|name| scope.get(name)));
+    let native = native::read(&table, &root, epoch, &mut reading);
+    problems.append(&mut reading.problems);
+    drop(reading);
+    let platforms_span = table.entries.get("platforms").map(|entry: &Entry| entry.node.span.clone());
+    let project = finish(native, file, root, vars);
+    if project.platforms.is_empty()
+        && problems.is_empty()
+        && let Some(span) = platforms_span
+    {
+        problems.push(ConfigProblem::Invalid {
+            message: "`platforms` is empty".to_owned(),
+            help: Some("name what to build for, such as platforms = [\"linux/amd64\", \"linux/arm64\"]".to_owned()),
+            span: Some(span),
+        });
+    }
+    if problems.is_empty() { Ok(project) } else { Err(problems.into()) }
+}
+
+/// The nearest project file in `directory` or above it.
+fn find(directory: &Path) -> Result<PathBuf, ConfigProblem> {
+    directory
+        .ancestors()
+        .map(|folder| folder.join(PROJECT_FILE))
+        .find(|path| path.is_file())
+        .ok_or_else(|| ConfigProblem::NoProject { directory: directory.to_path_buf() })
+}
+
+fn read_table(path: &Path, shown: &dyn Fn(&Path) -> PathBuf) -> Result<Table, Vec<ConfigProblem>> {
+    let text = DiskFiles
+        .read_text(path)
+        .map_err(|source| vec![ConfigProblem::Unreadable { path: path.to_path_buf(), source, span: None }])?;
+    let directory: Arc<Path> = path.parent().unwrap_or_else(|| Path::new("")).into();
+    parse_toml(&SourceText::new(shown(path), text), &directory)
+}
+
+fn source_date_epoch(request: &LoadRequest, problems: &mut Vec<ConfigProblem>) -> Option<Epoch> {
+    let text = request.environment.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty())?;
+    match text.parse() {
+        Ok(epoch) => Some(epoch),
+        Err(error) => {
+            problems.push(ConfigProblem::Invalid {
+                message: format!("SOURCE_DATE_EPOCH: {error}"),
+                help: Some("set it to a number, such as the output of `git log -1 --format=%ct`".to_owned()),
+                span: None,
+            });
+            None
+        }
+    }
+}
+
+/// Fills in the defaults.
+fn finish(native: Native, file: PathBuf, root: PathBuf, vars: IndexMap<String, super::Variable>) -> Project {
+    let context = native.context.unwrap_or_else(|| Spanned::unplaced(ContextRef::Directory(root.clone())));
+    let components = native.components.into_iter().map(|(name, raw)| {
+        let mut spec = raw.rest;
+        let own = raw.context.unwrap_or_else(|| context.clone());
+        spec.dockerfile = raw.dockerfile.unwrap_or_else(|| {
+            let folder = match &own.value {
+                ContextRef::Directory(path) => path.clone(),
+                ContextRef::Component(_) | ContextRef::Remote(_) => root.clone(),
+            };
+            Spanned { value: folder.join("Dockerfile"), span: Some(raw.header.clone()) }
+        });
+        spec.context = own;
+        for (key, value) in &native.labels {
+            spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        (name, spec)
+    });
+    let folder_name = root.file_name().map(|name| name.to_string_lossy().into_owned());
+    Project {
+        name: native.name.map_or_else(|| folder_name.unwrap_or_else(|| "project".to_owned()), |name| name.value),
+        platforms: native.platforms.map(|(platforms, _)| platforms).unwrap_or_default(),
+        image: native.image.unwrap_or_else(|| Spanned::unplaced("{component}".to_owned())),
+        tag: native.tag.unwrap_or_else(|| Spanned::unplaced(Tag::latest())),
+        registries: native.registries,
+        arch_tags: native.arch_tags,
+        epoch: native.epoch,
+        vars,
+        components: components.collect(),
+        externals: native.externals,
+        services: native.services,
+        builders: native.builders,
+        groups: native.groups,
+        file,
+        root,
+    }
+}

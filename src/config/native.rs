@@ -1,0 +1,521 @@
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::document::{Entry, Node, Table, Value};
+use super::git;
+use super::project::{BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Readiness, SecretSpec, ServiceSpec};
+use super::reader::{Reading, TableReader, resolve};
+use crate::base::{
+    ComponentName, Epoch, InvalidPlatform, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, did_you_mean,
+};
+
+/// What the tables of a project file say, before defaults.
+#[derive(Default)]
+pub(super) struct Native {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) platforms: Option<(Vec<Spanned<Platform>>, Span)>,
+    pub(super) image: Option<Spanned<String>>,
+    pub(super) tag: Option<Spanned<Tag>>,
+    pub(super) registries: Vec<Spanned<Prefix>>,
+    pub(super) context: Option<Spanned<ContextRef>>,
+    pub(super) arch_tags: bool,
+    pub(super) epoch: Option<Epoch>,
+    pub(super) labels: IndexMap<String, Spanned<String>>,
+    pub(super) discover: Option<DiscoverSpec>,
+    pub(super) components: IndexMap<ComponentName, RawComponent>,
+    pub(super) externals: IndexMap<ComponentName, ExternalSpec>,
+    pub(super) services: IndexMap<ComponentName, ServiceSpec>,
+    pub(super) builders: IndexMap<String, BuilderSpec>,
+    pub(super) groups: IndexMap<String, Vec<Spanned<ComponentName>>>,
+}
+
+/// `[discover]`.
+pub(super) struct DiscoverSpec {
+    /// Globs of folders, relative to `directory`.
+    pub(super) roots: Vec<Spanned<String>>,
+    /// Folder of the file that holds them.
+    pub(super) directory: PathBuf,
+}
+
+/// A `[component.*]` before defaults.
+pub(super) struct RawComponent {
+    pub(super) header: Span,
+    pub(super) dockerfile: Option<Spanned<PathBuf>>,
+    pub(super) context: Option<Spanned<ContextRef>>,
+    /// Everything else; its `dockerfile` and `context` are placeholders.
+    pub(super) rest: ComponentSpec,
+}
+
+/// Fills `{component}`, `{git}` and `{date}` into names and tags.
+pub(super) struct NameTemplate<'a> {
+    pub(super) root: &'a Path,
+    pub(super) epoch: Option<Epoch>,
+}
+
+/// Reads a whole project table. `root` is where git is asked.
+pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &mut Reading<'_>) -> Native {
+    let mut reader = TableReader::new("the project file".to_owned(), table);
+    let mut out = Native { epoch, ..Native::default() };
+    out.name = reader.take("name").and_then(|node| reading.nonempty("name", node));
+    out.platforms = reader.take("platforms").map(|node| (platforms(reading, node), node.span.clone()));
+    if let Some(node) = reader.take("epoch") {
+        epoch_key(reading, node, root, &mut out);
+    }
+    out.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
+    let names = NameTemplate { root, epoch: out.epoch };
+    out.tag = reader.take("tag").and_then(|node| names.tag(reading, node));
+    out.registries = reader.take("registry").map(|node| registries(reading, node)).unwrap_or_default();
+    out.context = reader.take("context").and_then(|node| context(reading, "context", node));
+    out.arch_tags = reader.take("arch-tags").and_then(|node| reading.flag("arch-tags", node)).unwrap_or_default();
+    out.labels = reader.take("labels").map(|node| texts(reading, "labels", node)).unwrap_or_default();
+    // Read beforehand: everything else may use it.
+    reader.take("vars");
+    out.discover = reader.take("discover").and_then(|node| discover(reading, node));
+    for (name, entry) in tables(reading, reader.take("component"), "component") {
+        let (Some(name), Some(raw)) = (name, component(reading, &names, &name_of(entry), entry)) else { continue };
+        out.components.insert(name, raw);
+    }
+    for (name, entry) in tables(reading, reader.take("external"), "external") {
+        let (Some(name), Some(spec)) = (name, external(reading, &name_of(entry), entry)) else { continue };
+        out.externals.insert(name, spec);
+    }
+    for (name, entry) in tables(reading, reader.take("service"), "service") {
+        let (Some(name), Some(spec)) = (name, service(reading, &name_of(entry), entry)) else { continue };
+        out.services.insert(name, spec);
+    }
+    if let Some(node) = reader.take("builder") {
+        for (name, entry) in reading.table("builder", node).map(|table| &table.entries).into_iter().flatten() {
+            if let Some(spec) = builder(reading, name, entry) {
+                out.builders.insert(name.clone(), spec);
+            }
+        }
+    }
+    if let Some(node) = reader.take("group") {
+        for (name, entry) in reading.table("group", node).map(|table| &table.entries).into_iter().flatten() {
+            out.groups.insert(name.clone(), names_list(reading, name, &entry.node));
+        }
+    }
+    reader.finish(reading);
+    out
+}
+
+/// The last part of a header, as written, for messages.
+fn name_of(entry: &Entry) -> String {
+    entry.key.source.text().get(entry.key.range.clone()).unwrap_or_default().to_owned()
+}
+
+/// The sub-tables of `[kind.*]`, each with its name where it is a valid one.
+fn tables<'n>(
+    reading: &mut Reading<'_>,
+    node: Option<&'n Node>,
+    kind: &str,
+) -> Vec<(Option<ComponentName>, &'n Entry)> {
+    let Some(table) = node.and_then(|node| reading.table(kind, node)) else { return Vec::new() };
+    let named = table.entries.iter().map(|(name, entry)| match name.parse::<ComponentName>() {
+        Ok(name) => (Some(name), entry),
+        Err(error) => {
+            let lower: String = name.to_lowercase().replace([' ', '/'], "-");
+            let help = lower.parse::<ComponentName>().ok().map(|_| format!("write [{kind}.{lower}]"));
+            reading.invalid(&entry.key, error.to_string(), help);
+            (None, entry)
+        }
+    });
+    named.collect()
+}
+
+fn epoch_key(reading: &mut Reading<'_>, node: &Node, root: &Path, out: &mut Native) {
+    let Some(text) = reading.text("epoch", node) else { return };
+    if text.value != "git" {
+        let help = "write epoch = \"git\", or set SOURCE_DATE_EPOCH to a number of seconds".to_owned();
+        reading.invalid(&node.span, format!("`epoch` cannot be `{}`", text.value), help);
+    } else if out.epoch.is_none() {
+        // SOURCE_DATE_EPOCH, where it is set, was said later than the file was written.
+        match git::commit_time(root) {
+            Ok(epoch) => out.epoch = Some(epoch),
+            Err(error) => reading.invalid(
+                &node.span,
+                format!("`epoch = \"git\"` has no commit to take the time from: {error}"),
+                "commit first, or set SOURCE_DATE_EPOCH".to_owned(),
+            ),
+        }
+    }
+}
+
+impl NameTemplate<'_> {
+    /// Replaces `{…}` in `text`; `component` is the name where there is one.
+    pub(super) fn fill(
+        &self,
+        reading: &mut Reading<'_>,
+        text: &Spanned<String>,
+        component: Option<&str>,
+    ) -> Option<String> {
+        let span = text.span.as_ref()?;
+        let mut out = String::new();
+        let mut rest = text.value.as_str();
+        while let Some(open) = rest.find('{') {
+            out.push_str(&rest[..open]);
+            let Some(close) = rest[open..].find('}') else {
+                reading.invalid(span, "a `{` is not closed".to_owned(), None);
+                return None;
+            };
+            let name = &rest[open + 1..open + close];
+            out.push_str(&self.value(reading, span, name, component)?);
+            rest = &rest[open + close + 1..];
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+
+    fn value(&self, reading: &mut Reading<'_>, span: &Span, name: &str, component: Option<&str>) -> Option<String> {
+        match (name, component) {
+            ("component", Some(component)) => Some(component.to_owned()),
+            ("git", _) => git::describe(self.root)
+                .map_err(|error| {
+                    let help = "write a tag, or take it from a variable: \"${TAG:-dev}\"".to_owned();
+                    reading.invalid(span, format!("`{{git}}` has no description: {error}"), help);
+                })
+                .ok(),
+            ("date", _) => {
+                let Some(epoch) = self.epoch else {
+                    let help =
+                        "set epoch = \"git\" or SOURCE_DATE_EPOCH: a date of today would give every run other names";
+                    reading.invalid(span, "`{date}` needs a time".to_owned(), help.to_owned());
+                    return None;
+                };
+                let seconds = i64::try_from(epoch.seconds()).ok()?;
+                let time = jiff::Timestamp::from_second(seconds).ok()?;
+                Some(time.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y%m%d").to_string())
+            }
+            _ => {
+                let known: &[&str] = if component.is_some() { &["component", "git", "date"] } else { &["git", "date"] };
+                let help = did_you_mean(name, known.iter().copied()).map_or_else(
+                    || {
+                        format!(
+                            "{} can stand in braces here",
+                            known.iter().map(|k| format!("{{{k}}}")).collect::<Vec<_>>().join(", ")
+                        )
+                    },
+                    |near| format!("did you mean `{{{near}}}`?"),
+                );
+                reading.invalid(span, format!("`{{{name}}}` stands for nothing here"), help);
+                None
+            }
+        }
+    }
+
+    fn tag(&self, reading: &mut Reading<'_>, node: &Node) -> Option<Spanned<Tag>> {
+        let text = reading.nonempty("tag", node)?;
+        let filled = self.fill(reading, &text, None)?;
+        match filled.parse() {
+            Ok(tag) => Some(Spanned { value: tag, span: text.span }),
+            Err(error) => {
+                reading.invalid(&node.span, format!("`tag`: {error}"), None);
+                None
+            }
+        }
+    }
+}
+
+/// A list of platforms, each once.
+pub(super) fn platforms(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<Platform>> {
+    let mut out: Vec<Spanned<Platform>> = Vec::new();
+    for item in reading.list("platforms", node) {
+        let Some(text) = reading.text("platforms", item) else { continue };
+        match text.value.parse::<Platform>() {
+            Ok(platform) if out.iter().any(|known| known.value == platform) => {
+                reading.invalid(&item.span, format!("`{platform}` is listed twice"), "keep one of them".to_owned());
+            }
+            Ok(platform) => out.push(Spanned { value: platform, span: text.span }),
+            Err(error) => {
+                let help = platform_help(&error);
+                reading.invalid(&item.span, error.to_string(), help);
+            }
+        }
+    }
+    out
+}
+
+fn platform_help(error: &InvalidPlatform) -> String {
+    error.suggestion().map_or_else(
+        || "write it as os/arch, such as `linux/amd64` or `linux/arm64`".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    )
+}
+
+fn registries(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<Prefix>> {
+    let mut out: Vec<Spanned<Prefix>> = Vec::new();
+    for item in reading.list("registry", node) {
+        let Some(prefix) = reading.parsed::<Prefix>("registry", item) else { continue };
+        if out.iter().any(|known| known.value == prefix.value) {
+            reading.invalid(&item.span, format!("`{}` is listed twice", prefix.value), "keep one of them".to_owned());
+        } else {
+            out.push(prefix);
+        }
+    }
+    out
+}
+
+fn names_list(reading: &mut Reading<'_>, key: &str, node: &Node) -> Vec<Spanned<ComponentName>> {
+    let items = reading.list(key, node);
+    items.iter().filter_map(|item| reading.parsed::<ComponentName>(key, item)).collect()
+}
+
+/// A table of texts; numbers and booleans have one text they can mean.
+fn texts(reading: &mut Reading<'_>, key: &str, node: &Node) -> IndexMap<String, Spanned<String>> {
+    let Some(table) = reading.table(key, node) else { return IndexMap::new() };
+    let mut out = IndexMap::new();
+    for (name, entry) in &table.entries {
+        let value = match &entry.node.value {
+            Value::Integer(number) => Some(Spanned::new(number.to_string(), entry.node.span.clone())),
+            Value::Bool(value) => Some(Spanned::new(value.to_string(), entry.node.span.clone())),
+            _ => reading.text(name, &entry.node),
+        };
+        if let Some(value) = value {
+            out.insert(name.clone(), value);
+        }
+    }
+    out
+}
+
+/// Whether a context is for the builder to fetch.
+fn is_remote(text: &str) -> bool {
+    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
+fn context(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<Spanned<ContextRef>> {
+    let text = reading.nonempty(key, node)?;
+    let value = if is_remote(&text.value) {
+        ContextRef::Remote(text.value)
+    } else {
+        ContextRef::Directory(resolve(&node.directory, &text.value))
+    };
+    Some(Spanned { value, span: text.span })
+}
+
+fn named_context(reading: &mut Reading<'_>, key: &str, node: &Node) -> Option<Spanned<ContextRef>> {
+    let text = reading.nonempty(key, node)?;
+    let Some((scheme, name)) = text.value.split_once(':').filter(|(_, rest)| !rest.starts_with("//")) else {
+        return context(reading, key, node);
+    };
+    match scheme {
+        "component" => match name.parse() {
+            Ok(name) => Some(Spanned { value: ContextRef::Component(name), span: text.span }),
+            Err(error) => {
+                reading.invalid(&node.span, error.to_string(), None);
+                None
+            }
+        },
+        "target" | "service" => {
+            reading.invalid(
+                &node.span,
+                format!("`{scheme}:` names nothing in this file"),
+                format!("write \"component:{name}\""),
+            );
+            None
+        }
+        _ => context(reading, key, node),
+    }
+}
+
+fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
+    let table = reading.table("discover", node)?;
+    let mut reader = TableReader::new("[discover]".to_owned(), table);
+    let roots = reader.take("roots").map(|node| reading.list("roots", node)).unwrap_or_default();
+    let roots: Vec<_> = roots.iter().filter_map(|item| reading.nonempty("roots", item)).collect();
+    reader.finish(reading);
+    Some(DiscoverSpec { roots, directory: node.directory.to_path_buf() })
+}
+
+fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, entry: &Entry) -> Option<RawComponent> {
+    let table = reading.table(name, &entry.node)?;
+    let mut reader = TableReader::new(format!("[component.{name}]"), table);
+    let dockerfile = reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node));
+    let context_spec = reader.take("context").and_then(|node| context(reading, "context", node));
+    let mut spec = ComponentSpec::new(Some(entry.key.clone()));
+    spec.target = reader.take("target").and_then(|node| reading.nonempty("target", node));
+    spec.needs = reader.take("needs").map(|node| names_list(reading, "needs", node)).unwrap_or_default();
+    if let Some(table) = reader.take("contexts").and_then(|node| reading.table("contexts", node)) {
+        for (key, entry) in &table.entries {
+            if let Some(context) = named_context(reading, key, &entry.node) {
+                spec.contexts.insert(key.clone(), context);
+            }
+        }
+    }
+    if let Some(node) = reader.take("args") {
+        args(reading, node, &mut spec);
+    }
+    spec.labels = reader.take("labels").map(|node| texts(reading, "labels", node)).unwrap_or_default();
+    spec.no_cache = reader.take("no-cache").and_then(|node| reading.flag("no-cache", node)).unwrap_or_default();
+    spec.platforms = reader.take("platforms").map(|node| narrower(reading, node));
+    spec.exclude = reader.take("exclude").and_then(|node| reason(reading, node));
+    spec.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
+    spec.tag = reader.take("tag").and_then(|node| names.tag(reading, node));
+    spec.registries = reader.take("registry").map(|node| registries(reading, node));
+    if let Some(table) = reader.take("secrets").and_then(|node| reading.table("secrets", node)) {
+        for (id, entry) in &table.entries {
+            if let Some(secret) = secret(reading, id, &entry.node) {
+                spec.secrets.insert(id.clone(), secret);
+            }
+        }
+    }
+    for item in reader.take("ssh").map(|node| reading.list("ssh", node)).unwrap_or_default() {
+        if let Some(id) = reading.nonempty("ssh", item) {
+            spec.ssh.insert(id.value, None);
+        }
+    }
+    if let Some(node) = reader.take("extra-hosts") {
+        spec.extra_hosts =
+            texts(reading, "extra-hosts", node).into_iter().map(|(host, address)| (host, address.value)).collect();
+    }
+    reader.finish(reading);
+    Some(RawComponent { header: entry.key.clone(), dockerfile, context: context_spec, rest: spec })
+}
+
+/// Platforms of one component: a list that is there must name one.
+fn narrower(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<Platform>> {
+    let before = reading.problems.len();
+    let found = platforms(reading, node);
+    if found.is_empty() && reading.problems.len() == before {
+        let help = "name a platform, or leave it out of the matrix: exclude = \"why\"".to_owned();
+        reading.invalid(&node.span, "`platforms` is empty".to_owned(), help);
+    }
+    found
+}
+
+fn reason(reading: &mut Reading<'_>, node: &Node) -> Option<Spanned<String>> {
+    if let Value::Bool(_) = node.value {
+        reading.invalid(
+            &node.span,
+            "`exclude` must say why".to_owned(),
+            "write exclude = \"retired 2026-10\"".to_owned(),
+        );
+        return None;
+    }
+    reading.nonempty("exclude", node)
+}
+
+/// `args = { NAME = "value" }`, or `args = ["NAME"]` for variables under their own names.
+fn args(reading: &mut Reading<'_>, node: &Node, spec: &mut ComponentSpec) {
+    if let Value::List(items) = &node.value {
+        for item in items {
+            let Some(name) = reading.nonempty("args", item) else { continue };
+            if let Some(value) = reading.interpolated(&format!("${{{}}}", name.value), &item.span) {
+                spec.args.insert(name.value, Spanned { value, span: name.span });
+            }
+        }
+        return;
+    }
+    spec.args = texts(reading, "args", node);
+}
+
+fn secret(reading: &mut Reading<'_>, id: &str, node: &Node) -> Option<Spanned<SecretSpec>> {
+    let help = format!("write {id} = {{ env = \"NAME\" }} or {id} = {{ file = \"path\" }}");
+    let Value::Table(table) = &node.value else {
+        reading.invalid(&node.span, format!("the secret `{id}` must say where its value is"), help);
+        return None;
+    };
+    let mut reader = TableReader::new(format!("the secret `{id}`"), table);
+    let env = reader.take("env").and_then(|node| reading.nonempty("env", node));
+    let file = reader.take("file").and_then(|node| reading.path("file", node));
+    reader.finish(reading);
+    let value = match (env, file) {
+        (Some(name), None) => SecretSpec::Environment(name.value),
+        (None, Some(path)) => SecretSpec::File(path.value),
+        _ => {
+            reading.invalid(&node.span, format!("the secret `{id}` must come from one place"), help);
+            return None;
+        }
+    };
+    Some(Spanned::new(value, node.span.clone()))
+}
+
+fn external(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<ExternalSpec> {
+    let table = reading.table(name, &entry.node)?;
+    let mut reader = TableReader::new(format!("[external.{name}]"), table);
+    let image_node = reader.take("image");
+    let image = image_node.and_then(|node| reading.parsed::<Reference>("image", node));
+    let platforms = reader.take("platforms").map(|node| narrower(reading, node));
+    let published = reader.take("as").and_then(|node| published(reading, node));
+    let exclude = reader.take("exclude").and_then(|node| reason(reading, node));
+    reader.finish(reading);
+    if image_node.is_none() {
+        let help = "write image = \"redis:7-alpine\"".to_owned();
+        reading.invalid(&entry.key, format!("[external.{name}] has no `image`"), help);
+    }
+    Some(ExternalSpec { span: Some(entry.key.clone()), image: image?, platforms, published, exclude })
+}
+
+fn published(reading: &mut Reading<'_>, node: &Node) -> Option<Spanned<(Repository, Tag)>> {
+    let reference = reading.parsed::<Reference>("as", node)?.value;
+    let local = reference.repository().registry().is_none() && reference.digest().is_none();
+    let Some(tag) = reference.tag().cloned().filter(|_| local) else {
+        let help = "write as = \"repository:tag\"; the registry is the project's".to_owned();
+        reading.invalid(&node.span, "`as` must be a repository and a tag".to_owned(), help);
+        return None;
+    };
+    Some(Spanned::new((reference.repository().clone(), tag), node.span.clone()))
+}
+
+fn service(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<ServiceSpec> {
+    let table = reading.table(name, &entry.node)?;
+    let mut reader = TableReader::new(format!("[service.{name}]"), table);
+    let port = reader.take("port").and_then(|node| match node.value {
+        Value::Integer(number) if (1..=65535).contains(&number) => u16::try_from(number).ok(),
+        _ => {
+            reading.invalid(&node.span, "`port` must be a number from 1 to 65535".to_owned(), None);
+            None
+        }
+    });
+    let ready_node = reader.take("ready");
+    let ready = ready_node.and_then(|node| {
+        let text = reading.nonempty("ready", node)?;
+        let value = match text.value.split_once("://") {
+            Some(("http" | "https", _)) => Readiness::Http(text.value),
+            Some(("tcp", _)) => Readiness::Tcp(text.value),
+            _ => {
+                let help = "write \"http://…\", \"tcp://host:port\", or exec = [\"command\"]".to_owned();
+                reading.invalid(&node.span, format!("`ready` cannot be `{}`", text.value), help);
+                return None;
+            }
+        };
+        Some(Spanned { value, span: text.span })
+    });
+    let exec = reader.take("exec").map(|node| {
+        let words = reading.list("exec", node).iter().filter_map(|item| reading.text("exec", item));
+        let words: Vec<String> = words.map(|word| word.value).collect();
+        if words.is_empty() {
+            reading.invalid(&node.span, "`exec` is empty".to_owned(), None);
+        }
+        Spanned::new(Readiness::Exec(words), node.span.clone())
+    });
+    if let (Some(node), true) = (ready_node, exec.is_some()) {
+        reading.invalid(&node.span, "both `ready` and `exec`".to_owned(), "keep one of them".to_owned());
+    }
+    reader.finish(reading);
+    Some(ServiceSpec { span: Some(entry.key.clone()), port, ready: exec.or(ready) })
+}
+
+fn builder(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<BuilderSpec> {
+    let table = reading.table(name, &entry.node)?;
+    let mut reader = TableReader::new(format!("[builder.{name}]"), table);
+    let address_node = reader.take("address");
+    let address = address_node.and_then(|node| reading.nonempty("address", node));
+    let platforms = reader.take("platforms").map(|node| narrower(reading, node)).unwrap_or_default();
+    let ca = reader.take("ca").and_then(|node| reading.path("ca", node)).map(|path| path.value);
+    let cert = reader.take_entry("cert");
+    let key = reader.take_entry("key");
+    let mut path = |entry: Option<&Entry>, name| entry.and_then(|entry| reading.path(name, &entry.node));
+    let (cert_path, key_path) = (path(cert, "cert"), path(key, "key"));
+    if let (Some(one), None) | (None, Some(one)) = (cert, key) {
+        let help = "give cert and key together".to_owned();
+        reading.invalid(&one.key, format!("[builder.{name}] has one half of a client identity"), help);
+    }
+    reader.finish(reading);
+    if address_node.is_none() {
+        let help = "write address = \"tcp://host:1234\" or \"unix:///path\"".to_owned();
+        reading.invalid(&entry.key, format!("[builder.{name}] has no `address`"), help);
+    }
+    let identity = cert_path.zip(key_path).map(|(cert, key)| (cert.value, key.value));
+    Some(BuilderSpec { address: address?, platforms, ca, identity })
+}

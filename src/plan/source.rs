@@ -1,0 +1,191 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::PlanProblem;
+use crate::base::{ComponentName, Failure as _, Platform, SourceText};
+use crate::config::{ComponentSpec, ContextRef, Project, ReadText, render};
+use crate::dockerfile::{BuildInputs, Dockerfile, DockerfileProblem, Facts, InstructionKind, context_name};
+
+/// A Dockerfile that was read.
+pub(super) struct Source {
+    pub(super) file: Dockerfile,
+    /// Text to build from in place of the file's.
+    pub(super) rendered: Option<Arc<str>>,
+    /// The names of all its ARGs.
+    args: BTreeSet<String>,
+}
+
+/// Reads each Dockerfile once, however many components are built from it.
+pub(super) struct Sources<'a> {
+    pub(super) project: &'a Project,
+    pub(super) files: &'a dyn ReadText,
+    read: HashMap<PathBuf, Option<Arc<Source>>>,
+}
+
+/// `path` relative to `root` where it is below it: the form of messages and tables.
+pub(super) fn shown(path: &Path, root: &Path) -> PathBuf {
+    path.strip_prefix(root).map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(project: &'a Project, files: &'a dyn ReadText) -> Self {
+        Self { project, files, read: HashMap::new() }
+    }
+
+    /// The Dockerfile of a component; nothing if it is missing or broken, which is reported once.
+    pub(super) fn get(
+        &mut self,
+        name: &ComponentName,
+        spec: &ComponentSpec,
+        problems: &mut Vec<PlanProblem>,
+    ) -> Option<Arc<Source>> {
+        let path = &spec.dockerfile.value;
+        if let Some(inline) = &spec.dockerfile_inline {
+            let text: Arc<str> = inline.value.as_str().into();
+            return parse(name, shown(path, &self.project.root), &text, Some(Arc::clone(&text)), problems);
+        }
+        if let Some(known) = self.read.get(path) {
+            return known.clone();
+        }
+        let source = self.read(name, spec, problems);
+        self.read.insert(path.clone(), source.clone());
+        source
+    }
+
+    fn read(&self, name: &ComponentName, spec: &ComponentSpec, problems: &mut Vec<PlanProblem>) -> Option<Arc<Source>> {
+        let path = &spec.dockerfile.value;
+        let short = shown(path, &self.project.root);
+        let text = match self.files.read_text(path) {
+            Ok(text) => text,
+            Err(error) => {
+                problems.push(self.unreadable(name, spec, short, error));
+                return None;
+            }
+        };
+        if path.extension().is_none_or(|extension| extension != "tpl") {
+            return parse(name, short, &text, None, problems);
+        }
+        match render(&SourceText::new(short.clone(), text), &self.project.vars) {
+            Ok(rendered) => {
+                let text: Arc<str> = rendered.text.into();
+                parse(name, short, &text, Some(Arc::clone(&text)), problems)
+            }
+            Err(found) => {
+                problems.extend(found.into_iter().map(PlanProblem::Template));
+                None
+            }
+        }
+    }
+
+    fn unreadable(
+        &self,
+        name: &ComponentName,
+        spec: &ComponentSpec,
+        path: PathBuf,
+        source: std::io::Error,
+    ) -> PlanProblem {
+        let component = name.to_string();
+        let span = spec.dockerfile.span.clone();
+        if source.kind() != std::io::ErrorKind::NotFound {
+            return PlanProblem::Unreadable { component, path, source, span };
+        }
+        // The two usual mistakes: the template beside it, and a path meant relative to the context.
+        let written = &spec.dockerfile.value;
+        let mut candidates = vec![PathBuf::from(format!("{}.tpl", written.display()))];
+        if let (ContextRef::Directory(context), Ok(relative)) =
+            (&spec.context.value, written.strip_prefix(&self.project.root))
+        {
+            candidates.push(context.join(relative));
+        }
+        let near = candidates.iter().find(|path| *path != written && self.files.read_text(path).is_ok());
+        let help = near.map_or_else(
+            || "paths are relative to the file that holds them: write dockerfile = \"path/to/Dockerfile\"".to_owned(),
+            |near| format!("there is `{0}`: write dockerfile = \"{0}\"", shown(near, &self.project.root).display()),
+        );
+        PlanProblem::MissingDockerfile { component, path, help, span }
+    }
+}
+
+fn parse(
+    name: &ComponentName,
+    path: PathBuf,
+    text: &str,
+    rendered: Option<Arc<str>>,
+    problems: &mut Vec<PlanProblem>,
+) -> Option<Arc<Source>> {
+    match Dockerfile::parse(&SourceText::new(path, text)) {
+        Ok(file) => {
+            let instructions = file.global.iter().chain(file.stages.iter().flat_map(|stage| &stage.instructions));
+            let args = instructions
+                .filter_map(|instruction| match &instruction.kind {
+                    InstructionKind::Arg(declared) => Some(declared),
+                    _ => None,
+                })
+                .flatten()
+                .map(|(name, _)| name.text.clone())
+                .collect();
+            Some(Arc::new(Source { file, rendered, args }))
+        }
+        Err(error) => {
+            problems.extend(error.into_problems().map(|problem| broken(name, problem)));
+            None
+        }
+    }
+}
+
+fn broken(name: &ComponentName, problem: DockerfileProblem) -> PlanProblem {
+    PlanProblem::Dockerfile { component: name.to_string(), problem }
+}
+
+impl Source {
+    /// Build arguments of a component: its own, and variables of the project under the names that the Dockerfile declares.
+    pub(super) fn arguments(&self, project: &Project, spec: &ComponentSpec) -> BTreeMap<String, String> {
+        let named = self.args.iter().filter_map(|name| Some((name.clone(), project.vars.get(name)?.value.clone())));
+        let own = spec.args.iter().map(|(name, value)| (name.clone(), value.value.clone()));
+        named.chain(own).collect()
+    }
+
+    /// What building it for `platform` involves; nothing if names cannot be made out, which is reported.
+    pub(super) fn facts(
+        &self,
+        name: &ComponentName,
+        spec: &ComponentSpec,
+        args: &BTreeMap<String, String>,
+        (platform, build_platform): (&Platform, &Platform),
+        problems: &mut Vec<PlanProblem>,
+    ) -> Option<Facts> {
+        let contexts = spec.contexts.keys().map(|name| context_name(name)).collect();
+        let inputs = BuildInputs {
+            target: spec.target.as_ref().map(|target| target.value.as_str()),
+            args,
+            platform,
+            build_platform,
+            contexts: &contexts,
+        };
+        match self.file.facts(&inputs) {
+            Ok(facts) => Some(facts),
+            Err(error) => {
+                for problem in error.into_problems() {
+                    // The same line fails for every platform in the same words.
+                    let told = problems.iter().any(
+                        |known| matches!(known, PlanProblem::Dockerfile { problem: known, .. } if *known == problem),
+                    );
+                    if !told {
+                        problems.push(self.place_target(name, spec, problem));
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// A target that does not exist is the project file's mistake, not the Dockerfile's.
+    fn place_target(&self, name: &ComponentName, spec: &ComponentSpec, problem: DockerfileProblem) -> PlanProblem {
+        let Some(target) = spec.target.as_ref().filter(|_| problem.message.starts_with("there is no stage")) else {
+            return broken(name, problem);
+        };
+        let message = format!("component `{name}`: {} in `{}`", problem.message, self.file.source.path().display());
+        PlanProblem::invalid(message, problem.help(), target.span.clone())
+    }
+}

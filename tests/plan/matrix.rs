@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+
+use catamaran::config::{DiskFiles, LoadRequest, load};
+use catamaran::plan::{Cell, ContextSource, NeedReason, Plan, PlanOptions, Selection, plan};
+
+use super::{Folder, fixture, project};
+
+fn ids<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<String> {
+    cells.into_iter().map(|cell| cell.id.to_string()).collect()
+}
+
+fn cell<'a>(plan: &'a Plan, id: &str) -> &'a Cell {
+    plan.cells.iter().find(|cell| cell.id.to_string() == id).unwrap_or_else(|| panic!("no cell {id}"))
+}
+
+fn needs(plan: &Plan, id: &str) -> Vec<String> {
+    cell(plan, id).needs.iter().map(ToString::to_string).collect()
+}
+
+/// Every cell comes after all that it needs.
+fn assert_ordered(plan: &Plan) {
+    let place: BTreeMap<_, _> = plan.cells.iter().enumerate().map(|(at, cell)| (cell.id.clone(), at)).collect();
+    for (at, cell) in plan.cells.iter().enumerate() {
+        for need in &cell.needs {
+            assert!(place[need] < at, "{} before its need {need}", cell.id);
+        }
+    }
+}
+
+#[test]
+fn the_fleet_is_26_cells() {
+    let request = LoadRequest { directory: fixture("fleet"), ..LoadRequest::default() };
+    let project = load(&request).expect("loads");
+    let planned = plan(&project, &PlanOptions::default(), &DiskFiles).expect("plans");
+    let expect: toml::Table =
+        std::fs::read_to_string(fixture("fleet/expect.toml")).expect("readable").parse().expect("TOML");
+    assert_eq!(i64::try_from(planned.cells.len()).ok(), expect["cells"].as_integer());
+    assert_eq!(i64::try_from(planned.components.len()).ok(), expect["indexes"].as_integer());
+    assert_eq!(planned.tag, expect["tag"].as_str().expect("a text"));
+    assert_ordered(&planned);
+    assert_eq!(ids(&planned.cells[..2]), ["base/amd64", "base/arm64"]);
+    assert_eq!(needs(&planned, "nightingale/arm64"), ["base/arm64", "prometheus/arm64"]);
+    assert_eq!(planned.components[1].references[0].to_string(), "127.0.0.1:5000/fleet/apphub:v0.3.8");
+    let base = cell(&planned, "base/arm64").build().expect("is built");
+    assert!(base.bases.is_empty(), "nothing from outside");
+    assert_eq!(base.executes.len(), 1);
+    assert_eq!(base.executes[0].1.to_string(), "src/base/Dockerfile:5");
+    let backend = planned.components.iter().find(|component| component.name.as_str() == "backend").expect("backend");
+    assert_eq!(backend.phase, 3, "base, then apphub, then backend");
+    let args = &cell(&planned, "backend/amd64").build().expect("is built").args;
+    assert_eq!(args.get("VERSION").map(String::as_str), Some("v0.3.8"));
+}
+
+#[test]
+fn d11_an_image_of_the_project_is_an_edge_and_never_pulled() {
+    let folder = project(
+        "tag = \"v1\"\nregistry = [\"r.example.com/team\", \"other.example.com\"]\nimage = \"ai-{component}\"\n\n[component.app]\nargs = { BASE = \"ai-base\" }\n",
+        &["app", "base", "tool"],
+    );
+    folder.write(
+        "src/app/Dockerfile",
+        "ARG BASE\nARG T=v1\nFROM --platform=$BUILDPLATFORM r.example.com/team/ai-tool:v1 AS gen\nRUN gen\n\
+         FROM other.example.com/${BASE}:$T\nCOPY --from=gen /x /x\nCOPY --from=alpine:3 /etc /etc\n\
+         COPY --from=r.example.com/team/ai-base:v0 /old /old\n",
+    );
+    let options = PlanOptions { build_platform: "amd64".parse().ok(), ..PlanOptions::default() };
+    let planned = folder.plan(&folder.request(), &options).expect("plans");
+    assert_ordered(&planned);
+    assert_eq!(needs(&planned, "app/amd64"), ["tool/amd64", "base/amd64"]);
+    assert_eq!(needs(&planned, "app/arm64"), ["tool/amd64", "base/arm64"]);
+    let build = cell(&planned, "app/arm64").build().expect("is built");
+    let contexts: Vec<_> = build
+        .contexts
+        .iter()
+        .map(|context| match &context.source {
+            ContextSource::Cell(id) => format!("{} = {id}", context.name),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        contexts,
+        ["r.example.com/team/ai-tool:v1::linux/amd64 = tool/amd64", "other.example.com/ai-base:v1 = base/arm64"]
+    );
+    let bases: Vec<String> = build.bases.iter().map(|base| base.reference.to_string()).collect();
+    assert_eq!(bases, ["alpine:3", "r.example.com/team/ai-base:v0"], "another tag is another image");
+    assert!(build.executes.is_empty(), "what runs on the builder's platform needs no emulator");
+    let app = &planned.components[0];
+    assert!(matches!(&app.needs[1].reason, NeedReason::Inferred(name) if name == "other.example.com/ai-base:v1"));
+}
+
+#[test]
+fn an_image_of_its_own_name_comes_from_outside() {
+    let folder = project("tag = \"1.27\"\n", &["nginx", "web"]);
+    folder.write("src/nginx/Dockerfile", "FROM nginx:1.27\n");
+    folder.write("src/web/Dockerfile", "FROM docker.io/library/nginx:1.27\n");
+    let planned = folder.planned();
+    assert_eq!(cell(&planned, "nginx/amd64").build().expect("is built").bases.len(), 1);
+    assert_eq!(needs(&planned, "web/amd64"), ["nginx/amd64"]);
+}
+
+#[test]
+fn names_select_and_pull_in_what_they_need() {
+    let folder = project(
+        "[component.app]\nneeds = [\"lib\"]\n[component.lib]\n[component.other]\nexclude = \"old\"\n[group]\nall = [\"app\", \"lib\"]\n",
+        &["app", "lib", "other", "third"],
+    );
+    let selected = |names: &[&str], wanted: Selection| {
+        let names = names.iter().map(|name| name.parse().expect("any text")).collect();
+        let planned = folder.plan(&folder.request(), &PlanOptions { names, ..PlanOptions::default() });
+        ids(planned.expect("plans").cells.iter().filter(|cell| cell.selection == wanted))
+    };
+    assert_eq!(selected(&["app/arm64"], Selection::Selected), ["app/arm64"]);
+    assert_eq!(selected(&["app/arm64"], Selection::Required), ["lib/arm64"]);
+    assert_eq!(selected(&["*/aarch64"], Selection::Selected), ["lib/arm64", "app/arm64", "third/arm64"]);
+    assert_eq!(selected(&["all"], Selection::Selected).len(), 4);
+    assert_eq!(selected(&["t*/linux/amd64"], Selection::Selected), ["third/amd64"]);
+    assert_eq!(selected(&[], Selection::Selected).len(), 6, "excluded cells are never selected");
+}
+
+#[test]
+fn narrower_platforms_are_no_cells_and_platform_makes_a_subset() {
+    let folder = project("[component.a]\nplatforms = [\"amd64\"]\n[component.b]\nneeds = [\"a\"]\n", &["a", "b"]);
+    let planned = folder.planned();
+    assert_eq!(ids(&planned.cells), ["a/amd64", "b/amd64", "b/arm64"]);
+    assert!(needs(&planned, "b/arm64").is_empty(), "there is nothing to wait for on this platform");
+    let options = PlanOptions { platforms: Some(vec!["arm64".parse().expect("ok")]), ..PlanOptions::default() };
+    let subset = folder.plan(&folder.request(), &options).expect("plans");
+    assert_eq!(ids(&subset.cells), ["b/arm64"]);
+    assert!(subset.subset.platforms);
+}
+
+#[test]
+fn d9_a_service_is_one_cell_that_others_need() {
+    let folder = project(
+        "[component.hub]\n[component.app]\nneeds = [\"hub\"]\n[service.hub]\nport = 80\nready = \"http://hub:80/health\"\n",
+        &["hub", "app"],
+    );
+    let options = PlanOptions { build_platform: "arm64".parse().ok(), ..PlanOptions::default() };
+    let planned = folder.plan(&folder.request(), &options).expect("plans");
+    assert_eq!(needs(&planned, "app/amd64"), ["hub/arm64"]);
+    assert_eq!(cell(&planned, "app/amd64").services[0].as_str(), "hub");
+    assert_eq!(planned.services[0].cell.to_string(), "hub/arm64");
+    assert!(planned.components[1].needs[0].service);
+}
+
+#[test]
+fn externals_keep_their_own_tag() {
+    let folder = project(
+        "registry = [\"r.example.com/t\"]\ntag = \"v9\"\n[external.redis]\nimage = \"redis:7-alpine\"\n[external.db]\nimage = \"quay.io/x/pg@sha256:0123456789012345678901234567890123456789012345678901234567890123\"\nas = \"data/pg:16\"\nplatforms = [\"amd64\"]\n",
+        &[],
+    );
+    let planned = folder.planned();
+    let names: Vec<String> = planned.components.iter().map(|component| component.references[0].to_string()).collect();
+    assert_eq!(names, ["r.example.com/t/redis:7-alpine", "r.example.com/t/data/pg:16"]);
+    assert_eq!(ids(&planned.cells), ["redis/amd64", "redis/arm64", "db/amd64"]);
+}
+
+#[test]
+fn templates_are_rendered_and_variables_reach_the_args_that_name_them() {
+    let folder = project(
+        "tag = \"${IMAGE_TAG:-v1}\"\n[vars]\nfiles = [\"deps.yaml\", \".env\"]\nset = { MIRROR = \"m.example.com\", FULL = \"https://${MIRROR}/${UP:-x}\" }\n\
+         [component.a]\ndockerfile = \"Dockerfile.tpl\"\nargs = { OWN = \"${FULL}\" }\n",
+        &[],
+    );
+    folder.write("deps.yaml", "golang: 1.25\n");
+    folder.write(".env", "IMAGE_TAG=v2\nNOBODY=asks\n");
+    folder.write(
+        "Dockerfile.tpl",
+        "FROM golang:{{GOLANG_VERSION}}\nARG MIRROR\nARG OWN\nARG FREE=1\nRUN x {{ MIRROR }}\n",
+    );
+    let planned = folder.planned();
+    assert_eq!(planned.tag, "v2");
+    let build = cell(&planned, "a/amd64").build().expect("is built");
+    assert_eq!(
+        build.rendered.as_deref(),
+        Some("FROM golang:1.25\nARG MIRROR\nARG OWN\nARG FREE=1\nRUN x m.example.com\n")
+    );
+    let args: Vec<String> = build.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(args, ["MIRROR=m.example.com", "OWN=https://m.example.com/x"]);
+    let mut request = folder.request();
+    request.environment.insert("IMAGE_TAG".to_owned(), "v3".to_owned());
+    assert_eq!(folder.plan(&request, &PlanOptions::default()).expect("plans").tag, "v3");
+    request.sets.push(("IMAGE_TAG".to_owned(), "v4".to_owned()));
+    assert_eq!(folder.plan(&request, &PlanOptions::default()).expect("plans").tag, "v4");
+}
+
+#[test]
+fn the_project_is_found_from_below_and_named_files_are_laid_over_each_other() {
+    let folder = Folder::new(&[
+        (
+            "catamaran.toml",
+            "platforms = [\"amd64\"]\nregistry = [\"r.example.com\"]\n[component.a]\ndockerfile = \"Dockerfile\"\n",
+        ),
+        ("Dockerfile", "FROM scratch\nCOPY a /\n"),
+        ("deep/er/x", ""),
+        ("ci/more.toml", "tag = \"ci\"\n[component.a]\nargs = { A = 1 }\n[component.b]\ndockerfile = \"Dockerfile\"\n"),
+        ("ci/Dockerfile", "FROM scratch\nARG A\nCOPY b /\n"),
+    ]);
+    let mut request = folder.request();
+    request.directory.push("deep/er");
+    assert_eq!(ids(&folder.plan(&request, &PlanOptions::default()).expect("plans").cells), ["a/amd64"]);
+    let mut request = folder.request();
+    request.files = vec!["catamaran.toml".into(), "ci/more.toml".into()];
+    let planned = folder.plan(&request, &PlanOptions::default()).expect("plans");
+    assert_eq!(planned.tag, "ci");
+    assert_eq!(
+        planned.components[1].dockerfile.as_deref().map(|path| path.to_string_lossy().into_owned()),
+        Some("ci/Dockerfile".to_owned())
+    );
+    assert_eq!(planned.root, folder.path());
+}
+
+#[test]
+fn to_takes_the_place_of_the_registry() {
+    let folder = project("registry = [\"r.example.com/t\"]\n", &["a"]);
+    let to = vec!["127.0.0.1:5000".parse().expect("ok"), "x.example.com/y".parse().expect("ok")];
+    let planned = folder.plan(&folder.request(), &PlanOptions { to, ..PlanOptions::default() }).expect("plans");
+    let names: Vec<String> = planned.components[0].references.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["127.0.0.1:5000/a:latest", "x.example.com/y/a:latest"]);
+    let local = project("", &["a"]).planned();
+    assert_eq!(local.components[0].references[0].to_string(), "a:latest");
+    assert!(local.require_registries().is_err());
+    assert!(planned.require_registries().is_ok());
+}

@@ -63,7 +63,7 @@ pub(crate) fn project(toml: &str, components: &[&str]) -> Folder {
     let folder = Folder::new(&[]);
     for name in components {
         if !text.contains(&format!("[component.{name}]")) {
-            text.push_str(&format!("\n[component.{name}]\n"));
+            text += &format!("\n[component.{name}]\n");
         }
         let header = format!("[component.{name}]\n");
         text = text.replace(&header, &format!("{header}dockerfile = \"src/{name}/Dockerfile\"\n"));

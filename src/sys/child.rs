@@ -19,6 +19,17 @@ pub enum Identity {
     Mapped(IdMap),
 }
 
+/// How a child's processes are kept together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Processes {
+    /// In a process namespace of their own: the kernel ends all of them together.
+    #[default]
+    Own,
+    /// In ours: process 1's stand-in collects them as a subreaper and kills them one by one. For containers whose `/proc` is
+    /// masked, where the kernel lets nobody mount another one. Weaker: who kills that stand-in alone leaves them running.
+    Shared,
+}
+
 /// A program to run so that nothing of it can outlive this process. See [`Child`].
 #[derive(Debug, Clone)]
 pub struct ChildCommand {
@@ -32,6 +43,8 @@ pub struct ChildCommand {
     pub environment: Vec<(OsString, OsString)>,
     /// Whose ids.
     pub identity: Identity,
+    /// How its processes are kept together.
+    pub processes: Processes,
     /// Paths of the host that the child must find empty. Those that do not exist are passed over.
     pub hide: Vec<PathBuf>,
     /// Directories that are removed with everything in them once the child and all its descendants are gone, also when this

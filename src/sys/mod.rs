@@ -12,9 +12,10 @@ mod id_map;
 mod lock;
 mod mount;
 mod probe;
+mod process;
 mod supervise;
 
-pub use child::{Child, ChildCommand, ChildExit, Identity, Lifeline};
+pub use child::{Child, ChildCommand, ChildExit, Identity, Lifeline, Processes};
 pub use emulation::Emulation;
 pub use error::{Stage, SysError};
 pub use id_map::{IdMap, NoRanges, User};

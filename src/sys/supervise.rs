@@ -33,8 +33,8 @@ use std::thread;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use super::child::{ChildCommand, Identity};
-use super::{Stage, cleanup, mount};
+use super::child::{ChildCommand, Identity, Processes};
+use super::{Stage, cleanup, mount, process};
 
 /// First argument of the supervisor. Not a command of the public face: `main` looks for it before it parses anything.
 const SUPERVISOR: &str = "__supervise";
@@ -137,6 +137,9 @@ pub(super) fn arguments(child: &ChildCommand) -> Vec<OsString> {
     if let Identity::Mapped(_) = child.identity {
         words.push(OsString::from("ids=mapped"));
     }
+    if child.processes == Processes::Shared {
+        words.push(OsString::from("processes=shared"));
+    }
     words.extend(child.hide.iter().map(|path| pair("hide", path.as_os_str())));
     words.extend(child.remove.iter().map(|path| pair("remove", path.as_os_str())));
     words.extend(child.cgroup.iter().map(|name| pair("cgroup", OsStr::new(name))));
@@ -150,6 +153,7 @@ pub(super) fn arguments(child: &ChildCommand) -> Vec<OsString> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Orders {
     mapped: bool,
+    shared: bool,
     hide: Vec<PathBuf>,
     remove: Vec<PathBuf>,
     cgroup: Option<String>,
@@ -170,6 +174,7 @@ impl Orders {
             let (key, value) = (&bytes[..at], OsString::from_vec(bytes[at + 1..].to_vec()));
             match key {
                 b"ids" => orders.mapped = value == "mapped",
+                b"processes" => orders.shared = value == "shared",
                 b"hide" => orders.hide.push(PathBuf::from(value)),
                 b"remove" => orders.remove.push(PathBuf::from(value)),
                 b"cgroup" => orders.cgroup = Some(value.into_string().ok()?),
@@ -195,8 +200,10 @@ fn supervise(orders: &Orders, words: &[OsString]) -> Result<u8, Failed> {
             return Ok(KILLED);
         }
     }
-    // Concerns children only: the next process that is started becomes process 1 of the new namespace.
-    unshare(UnshareFlags::NEWPID, Stage::ProcessNamespace)?;
+    if !orders.shared {
+        // Concerns children only: the next process that is started becomes process 1 of the new namespace.
+        unshare(UnshareFlags::NEWPID, Stage::ProcessNamespace)?;
+    }
     let init = std::process::Command::new("/proc/self/exe")
         .arg0(SUPERVISOR.trim_start_matches('_'))
         .arg(INIT)
@@ -227,14 +234,24 @@ fn init(orders: &Orders, _words: &[OsString]) -> Result<u8, Failed> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(refused(Stage::ProcessNamespace))?;
     unshare(UnshareFlags::NEWNS, Stage::MountNamespace)?;
     mount::detach_from_host().map_err(|error| (Stage::MountNamespace, error))?;
-    mount::proc().map_err(|error| (Stage::Proc, error))?;
+    if orders.shared {
+        // What process 1 of a namespace is by nature: orphans become children of this process.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(refused(Stage::ProcessNamespace))?;
+    } else {
+        mount::proc().map_err(|error| (Stage::Proc, error))?;
+    }
     for path in &orders.hide {
         mount::hide(path).map_err(|error| (Stage::Hide, error))?;
     }
     let program = start(orders).map_err(|error| (Stage::Program, error))?;
     Report::Started.send();
     silence().map_err(|error| (Stage::Program, error))?;
-    Ok(watch(program))
+    let code = watch(program);
+    if orders.shared {
+        process::end_descendants();
+    }
+    Ok(code)
 }
 
 fn start(orders: &Orders) -> io::Result<Pid> {
@@ -328,6 +345,7 @@ mod tests {
             arguments: vec![OsString::from("--"), OsString::from("--x=y"), OsString::from_vec(b"\xff".to_vec())],
             environment: Vec::new(),
             identity: Identity::Mapped(IdMap::single(&user)),
+            processes: Processes::Shared,
             hide: vec![PathBuf::from("/a=b")],
             remove: vec![PathBuf::from("/c d")],
             cgroup: Some("g".to_owned()),
@@ -337,6 +355,7 @@ mod tests {
         let orders = Orders::parse(&words[1..]).expect("its own words");
         assert_eq!(orders.program, child.program);
         assert_eq!(orders.arguments, child.arguments);
+        assert!(orders.shared);
         assert_eq!((orders.mapped, orders.hide, orders.remove), (true, child.hide, child.remove));
         assert_eq!(orders.cgroup, child.cgroup);
     }

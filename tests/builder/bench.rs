@@ -119,6 +119,17 @@ impl Bench {
         self.own(self.on_another_machine(&format!("mount -t overlay -o {options} none /etc")), &[])
     }
 
+    /// The same in something like a container, where a part of `/proc` is masked.
+    pub(super) fn owner_with_masked_proc(&self) -> Owner {
+        let become_self = match self.who.ids() {
+            Some((uid, gid)) => format!("; set -- setpriv --reuid={uid} --regid={gid} --clear-groups -- \"$@\""),
+            None => String::new(),
+        };
+        let command = self.on_another_machine(&format!("mount -t tmpfs none /proc/fs{become_self}"));
+        // Who it becomes is the script's business: masking needs privilege.
+        self.own_as(command, &[], None)
+    }
+
     /// This program, to be run after `script` has changed the mounts that it sees.
     fn on_another_machine(&self, script: &str) -> Command {
         let script =
@@ -126,13 +137,17 @@ impl Bench {
         // By its path: the program is looked for in the PATH of the child, which may be empty.
         let mut command = Command::new("/usr/bin/unshare");
         if !rustix::process::geteuid().is_root() {
-            command.arg("--map-root-user");
+            command.args(["--map-root-user", "--map-auto"]);
         }
         command.args(["--mount", "/bin/sh", "-c", &script, "sh"]).arg(self.path("tests"));
         command
     }
 
-    fn own(&self, mut command: Command, settings: &[(&str, OsString)]) -> Owner {
+    fn own(&self, command: Command, settings: &[(&str, OsString)]) -> Owner {
+        self.own_as(command, settings, self.who.ids())
+    }
+
+    fn own_as(&self, mut command: Command, settings: &[(&str, OsString)], ids: Option<(u32, u32)>) -> Owner {
         command
             .args(["--exact", "builder::child::owner", "--ignored", "--nocapture", "--test-threads=1"])
             .env_clear()
@@ -144,7 +159,7 @@ impl Bench {
             .stdout(Stdio::piped())
             // A group of its own, so that a test can do to it what a terminal does.
             .process_group(0);
-        if let Some((uid, gid)) = self.who.ids() {
+        if let Some((uid, gid)) = ids {
             command.uid(uid).gid(gid);
         }
         let mut process = command.spawn().expect("this program runs");

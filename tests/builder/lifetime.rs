@@ -21,7 +21,11 @@ impl Busy {
         let bench = Bench::new(who);
         let mut owner = bench.owner();
         let address = owner.address();
-        let step = bench.endless_step(&address);
+        Self::with(bench, owner, &address)
+    }
+
+    fn with(bench: Bench, owner: Owner, address: &str) -> Self {
+        let step = bench.endless_step(address);
         let processes = descendants(owner.process.id());
         let seen: Vec<&str> = processes.iter().map(|process| process.name.as_str()).collect();
         // supervisor, process 1, daemon, runtime and step: a test that sees fewer proves nothing.
@@ -176,4 +180,17 @@ fn parent(pid: u32) -> Option<u32> {
 fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it may be killed");
+}
+
+/// There the kernel lets nobody have a process namespace that is of use, and the second best has to do.
+#[test]
+fn sigkill_leaves_nothing_where_proc_is_masked() {
+    let bench = Bench::new(Who::Ordinary);
+    let mut owner = bench.owner_with_masked_proc();
+    let warning = owner.answer();
+    assert!(warning.starts_with("warning `/proc` is masked in this container"), "{warning}");
+    let address = owner.address();
+    let mut busy = Busy::with(bench, owner, &address);
+    busy.owner.kill();
+    busy.leaves_nothing();
 }

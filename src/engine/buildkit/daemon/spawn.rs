@@ -3,7 +3,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +14,9 @@ use super::run_dir::RunDir;
 use super::{DaemonOptions, Ids, RegistryRule, StartedBuilder, causes, find, logs, ready};
 use crate::engine::EngineError;
 use crate::event::Event;
-use crate::sys::{self, Child, ChildCommand, ChildExit, FileLock, IdMap, Identity, Lifeline, User};
+use crate::sys::{
+    self, Child, ChildCommand, ChildExit, FileLock, IdMap, Identity, Lifeline, Processes, Stage, SysError, User,
+};
 
 /// Time between two looks at a lock that another daemon holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
@@ -55,24 +57,18 @@ impl StartedBuilder {
     /// # Errors
     /// [`EngineError::CannotStart`] with the cause, what to do about it, and the end of the daemon's log if it got so far.
     pub async fn start(options: DaemonOptions) -> Result<Self, EngineError> {
-        let (prepared, options) = blocking(move || prepare(&options).map(|prepared| (prepared, options))).await?;
-        wait_for_lock(&prepared.state, &options).await?;
-        for limit in &prepared.limits {
-            options.events.emit(Event::Warning { cell: None, text: limit.clone() });
+        let options = Arc::new(options);
+        let (socket, builder) = match launch(&options, Processes::Own).await {
+            Err(Failed::MaskedProc) => launch(&options, Processes::Shared).await,
+            other => other,
         }
-        let log = options.log.clone();
-        let (builder, prepared) = blocking(move || {
-            clean(&prepared)?;
-            let output = open_log(&log)?;
-            let child = prepared.command.spawn(&output);
-            let (lifeline, child) = child.map_err(|error| causes::not_contained(&error, &prepared.user))?;
-            let builder = watch_over(&prepared, log, lifeline, child)?;
-            Ok((builder, prepared))
-        })
-        .await?;
-        let Prepared { run_dir, socket, .. } = prepared;
-        // From here on the supervisor removes it, whatever becomes of us.
-        run_dir.hand_over();
+        .map_err(|failed| match failed {
+            Failed::MaskedProc => causes::cannot_start("`/proc` is masked", "name a builder with `--builder`"),
+            Failed::Cause(error) => error,
+        })?;
+        for text in &builder.limits {
+            options.events.emit(Event::Warning { cell: None, text: text.clone() });
+        }
         builder.until_ready(&socket, &options).await
     }
 
@@ -104,6 +100,41 @@ impl StartedBuilder {
     }
 }
 
+/// Why a daemon is not running.
+enum Failed {
+    /// The kernel lets nobody mount a `/proc` here.
+    MaskedProc,
+    /// Everything else.
+    Cause(EngineError),
+}
+
+impl From<EngineError> for Failed {
+    fn from(error: EngineError) -> Self {
+        Self::Cause(error)
+    }
+}
+
+/// Prepares everything and runs the daemon; returns where it is going to listen.
+async fn launch(options: &Arc<DaemonOptions>, processes: Processes) -> Result<(PathBuf, StartedBuilder), Failed> {
+    let settings = Arc::clone(options);
+    let prepared = blocking(move || Ok(prepare(&settings, processes)?)).await?;
+    wait_for_lock(&prepared.state, options).await?;
+    let log = options.log.clone();
+    blocking(move || {
+        clean(&prepared)?;
+        let output = open_log(&log)?;
+        let (lifeline, child) = prepared.command.spawn(&output).map_err(|error| match error {
+            SysError::Refused { stage: Stage::Proc, .. } if processes == Processes::Own => Failed::MaskedProc,
+            error => Failed::Cause(causes::not_contained(&error, &prepared.user)),
+        })?;
+        let builder = watch_over(&prepared, log, lifeline, child)?;
+        // From here on the supervisor removes it, whatever becomes of us.
+        prepared.run_dir.hand_over();
+        Ok((prepared.socket, builder))
+    })
+    .await
+}
+
 /// A failure of a daemon that ran, with what its log says.
 fn with_log(how: String, options: &DaemonOptions) -> EngineError {
     let output = logs::tail(&options.log);
@@ -116,16 +147,14 @@ fn with_log(how: String, options: &DaemonOptions) -> EngineError {
 }
 
 /// Runs file and process work away from the reactor.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
-) -> Result<T, EngineError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(causes::cannot_start(error.to_string(), "report this as a bug")))
+        .unwrap_or_else(|error| Err(causes::cannot_start(error.to_string(), "report this as a bug").into()))
 }
 
 /// Looks for everything that can be known to be missing, and makes the directories.
-fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
+fn prepare(options: &DaemonOptions, processes: Processes) -> Result<Prepared, EngineError> {
     let user = User::current();
     let search = find::search_path(&options.binary, &options.search);
     let runtime = find::find_runtime(&search).ok_or_else(causes::no_runtime)?;
@@ -160,12 +189,21 @@ fn prepare(options: &DaemonOptions) -> Result<Prepared, EngineError> {
         }
     }
     let hide = HIDDEN.iter().chain(HIDDEN_FROM_ROOT.iter().filter(|_| user.is_root())).map(PathBuf::from).collect();
+    let mut arguments = arguments(&config, &state, &socket, &run_dir.telemetry(), &runtime);
+    if processes == Processes::Shared {
+        // Its steps cannot have a `/proc` of their own either (moby/buildkit docs/rootless.md).
+        arguments.push(OsString::from("--oci-worker-no-process-sandbox"));
+        limits.push(
+            "`/proc` is masked in this container: the steps of a build can see each other's processes".to_owned(),
+        );
+    }
     let command = ChildCommand {
         supervisor: options.supervisor.clone(),
         program: options.binary.clone(),
-        arguments: arguments(&config, &state, &socket, &run_dir.telemetry(), &runtime),
+        arguments,
         environment: environment(options, &search, &run_dir, &tmp),
         identity,
+        processes,
         hide,
         remove: vec![run_dir.path().to_owned(), tmp.clone()],
         cgroup: Some(run_dir.name()),

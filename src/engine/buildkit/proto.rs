@@ -13,3 +13,6 @@ mod generated {
 }
 
 pub(super) use generated::*;
+
+#[cfg(test)]
+mod tests;

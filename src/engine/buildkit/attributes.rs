@@ -110,3 +110,6 @@ fn named_contexts(request: &BuildRequest, images: &[NamedImage], attributes: &mu
         attributes.insert(format!("context:{}", lookup_name(name)), value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,3 +170,6 @@ fn base_image(step: Option<&Step>, message: &str) -> Option<String> {
     let (_, rest) = message.split_once("failed to resolve source metadata for ")?;
     rest.split_once(": ").map(|(image, _)| image.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

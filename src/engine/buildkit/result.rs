@@ -96,3 +96,6 @@ fn present(layout: &Layout, blob: &Descriptor) -> Result<(), EngineError> {
         Err(error) => Err(EngineError::Store(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,3 +277,6 @@ fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>) -> Duration {
     let nanoseconds = nanoseconds(to).saturating_sub(nanoseconds(from));
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

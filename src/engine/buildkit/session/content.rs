@@ -309,3 +309,6 @@ impl Receipt {
         status
     }
 }
+
+#[cfg(test)]
+mod tests;

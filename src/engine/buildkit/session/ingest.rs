@@ -43,6 +43,11 @@ impl Ingests {
         claim.permit = turn.acquire_owned().await.ok();
         claim
     }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 impl Drop for Claim {

@@ -1,0 +1,107 @@
+//! Every key that is ever sent, against lists written by hand: the daemon would not say that one is misspelt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::base::{CellId, Descriptor, Epoch};
+use crate::engine::DockerfileSource;
+use crate::event::NoEvents;
+
+fn request() -> BuildRequest {
+    BuildRequest {
+        cell: CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
+        context: ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
+        dockerfile: DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned() },
+        target: None,
+        args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        contexts: Vec::new(),
+        secrets: BTreeMap::new(),
+        ssh: BTreeMap::new(),
+        extra_hosts: Vec::new(),
+        no_cache: false,
+        epoch: None,
+        context_key: "key".to_owned(),
+        events: Arc::new(NoEvents),
+        cancel: CancellationToken::new(),
+    }
+}
+
+fn sorted(attributes: HashMap<String, String>) -> Vec<(String, String)> {
+    attributes.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()
+}
+
+fn check(found: HashMap<String, String>, expected: &[(&str, &str)]) {
+    let expected: Vec<(String, String)> =
+        expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(sorted(found), expected);
+}
+
+#[test]
+fn d3_a_plain_request_names_its_platform_and_little_else() {
+    check(
+        frontend(&request(), &[], "session"),
+        &[
+            ("filename", "Dockerfile"),
+            ("local-sessionid:context", "session"),
+            ("local-sessionid:dockerfile", "session"),
+            ("platform", "linux/arm64"),
+        ],
+    );
+    check(exporter(&request()), &[("compression", "gzip"), ("oci-mediatypes", "true"), ("tar", "false")]);
+}
+
+#[test]
+fn everything_that_can_be_asked_for() {
+    let mut request = request();
+    request.context = ContextSource::Remote("https://git.example/x.git#main".to_owned());
+    request.target = Some("final".to_owned());
+    request.args = BTreeMap::from([("V".to_owned(), "1".to_owned())]);
+    request.labels = BTreeMap::from([("l".to_owned(), "m".to_owned())]);
+    request.extra_hosts = vec![("a".to_owned(), "10.0.0.1".to_owned()), ("b".to_owned(), "::1".to_owned())];
+    request.no_cache = true;
+    request.epoch = Some(Epoch::from_seconds(7).unwrap());
+    let root = Descriptor::of("", b"root");
+    request.contexts = vec![
+        NamedContext::Directory { name: "docs".to_owned(), path: "/docs".into() },
+        NamedContext::Image { name: "base".to_owned(), descriptor: Box::new(root.clone()) },
+        NamedContext::Remote { name: "Alpine:latest".to_owned(), url: "docker-image://alpine:3.22".to_owned() },
+        NamedContext::Directory { name: "more".to_owned(), path: "/more".into() },
+    ];
+    let layout = format!("oci-layout://catamaran@{}", root.digest);
+    let images = [NamedImage { key: "base::linux/arm64".to_owned(), root }];
+    check(
+        frontend(&request, &images, "session"),
+        &[
+            ("add-hosts", "a=10.0.0.1,b=::1"),
+            ("build-arg:SOURCE_DATE_EPOCH", "7"),
+            ("build-arg:V", "1"),
+            ("context", "https://git.example/x.git#main"),
+            ("context:alpine", "docker-image://alpine:3.22"),
+            ("context:base::linux/arm64", &layout),
+            ("context:docs", "local:named-0"),
+            ("context:more", "local:named-3"),
+            ("filename", "Dockerfile"),
+            ("label:l", "m"),
+            ("local-sessionid:dockerfile", "session"),
+            ("local-sessionid:named-0", "session"),
+            ("local-sessionid:named-3", "session"),
+            ("no-cache", ""),
+            ("platform", "linux/arm64"),
+            ("target", "final"),
+        ],
+    );
+    check(
+        exporter(&request),
+        &[
+            ("compression", "gzip"),
+            ("oci-mediatypes", "true"),
+            ("rewrite-timestamp", "true"),
+            ("source-date-epoch", "7"),
+            ("tar", "false"),
+        ],
+    );
+}

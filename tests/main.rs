@@ -2,6 +2,7 @@
 
 mod architecture;
 mod builder;
+mod bundle;
 mod engine;
 mod plan;
 mod support;

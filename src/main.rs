@@ -6,5 +6,5 @@ fn main() -> ExitCode {
     if let Some(code) = catamaran::sys::supervised(std::env::args_os()) {
         return code;
     }
-    ExitCode::SUCCESS
+    catamaran::cli::main(std::env::args_os())
 }

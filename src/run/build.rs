@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Inputs, Prepared};
 use super::heal::{heal, open_layout};
-use super::indexes::{assemble, name_complete_indexes, platforms_of};
+use super::indexes::{Holes, assemble, name_complete_indexes, platforms_of};
 use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::scheduler::{Crash, Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
@@ -187,7 +187,7 @@ fn join(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<
     }
     let mut reports = Vec::new();
     for component in included(plan) {
-        let Some(assembled) = assemble(plan, component, state, layout)? else { continue };
+        let Some(assembled) = assemble(plan, component, state, layout, Holes::Refuse)? else { continue };
         let Some(reference) = component.references.first() else { continue };
         reports.push(IndexReport {
             component: component.name.clone(),

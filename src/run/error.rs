@@ -62,6 +62,12 @@ pub enum RunError {
         /// The agent's id.
         agent: String,
     },
+    /// A name that has to be made cannot be made.
+    #[error("{message}")]
+    BadName {
+        /// Which, and why.
+        message: String,
+    },
     /// Another room's error, which says all there is to say.
     #[error(transparent)]
     Room(Box<dyn Failure>),
@@ -125,6 +131,7 @@ macro_rules! from_room {
 }
 
 from_room!(
+    crate::bundle::BundleError,
     crate::engine::EngineError,
     crate::image::ImageError,
     crate::plan::PlanError,
@@ -139,7 +146,7 @@ impl Failure for RunError {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) => ErrorClass::Preflight,
             Self::Incomplete { .. } | Self::NoIndex { .. } => ErrorClass::Incomplete,
-            Self::NoSecret { .. } | Self::NoAgent { .. } => ErrorClass::Config,
+            Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => ErrorClass::Config,
             Self::Room(error) => error.class(),
             Self::Internal { .. } => ErrorClass::Internal,
         }
@@ -162,7 +169,7 @@ impl Failure for RunError {
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
             Self::NoAgent { .. } => Some("start one with `eval $(ssh-agent)` and add a key to it".to_owned()),
             Self::Room(error) => error.help(),
-            Self::State { .. } | Self::Cancelled => None,
+            Self::State { .. } | Self::Cancelled | Self::BadName { .. } => None,
             Self::Internal { .. } => Some("this is a bug in catamaran: please report it with this text".to_owned()),
         }
     }

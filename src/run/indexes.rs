@@ -24,7 +24,7 @@ pub(super) fn name_complete_indexes(
     let mut reports = Vec::new();
     let mut set: Vec<(Reference, Descriptor)> = Vec::new();
     for component in included(plan) {
-        let Some(assembled) = assemble(plan, component, state, layout)? else { continue };
+        let Some(assembled) = assemble(plan, component, state, layout, Holes::Refuse)? else { continue };
         let Some(reference) = component.references.first() else { continue };
         reports.push(IndexReport {
             component: component.name.clone(),
@@ -45,20 +45,36 @@ pub(super) fn name_complete_indexes(
     Ok(reports)
 }
 
-/// The index of one component as the plan has it, in the layout; `None` if one of its cells is not there whole.
+/// What a cell that is not there means for its component's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holes {
+    /// There is no index.
+    Refuse,
+    /// The index has one entry less.
+    Skip,
+}
+
+/// The index of one component as the plan has it, in the layout; `None` if it has none.
 pub(super) fn assemble(
     plan: &Plan,
     component: &Component,
     state: &StateDir,
     layout: &Layout,
+    holes: Holes,
 ) -> Result<Option<Assembled>, RunError> {
     let mut entries = Vec::new();
     let mut upstream = None;
     for cell in plan.cells.iter().filter(|cell| cell.id.component == component.name) {
-        let Some(record) = CellRecord::load(state, &cell.id)? else { return Ok(None) };
-        if !presence(layout, &record.manifest)?.is_complete() {
-            return Ok(None);
-        }
+        let present = match CellRecord::load(state, &cell.id)? {
+            Some(record) if presence(layout, &record.manifest)?.is_complete() => Some(record),
+            _ => None,
+        };
+        let Some(record) = present else {
+            match holes {
+                Holes::Refuse => return Ok(None),
+                Holes::Skip => continue,
+            }
+        };
         upstream = record.upstream.or(upstream);
         entries.push(IndexEntry {
             platform: cell.id.platform.clone(),

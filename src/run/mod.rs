@@ -13,11 +13,13 @@ mod indexes;
 mod logs;
 mod mirror;
 mod outcome;
+mod publish;
 mod record;
 mod scheduler;
 mod state;
 mod status;
 mod transcript;
+mod verify;
 
 pub use build::{BuildOptions, build};
 pub use builders::{BuilderSettings, Builders, Fallback, Starter};
@@ -25,6 +27,7 @@ pub use cell::Inputs;
 pub use error::{NoEmulator, RunError};
 pub use heal::suspect;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
+pub use publish::{export, push};
 pub use record::CellRecord;
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
@@ -32,3 +35,4 @@ pub use scheduler::{
 pub use state::{StateDir, StateLock};
 pub use status::status;
 pub use transcript::{Line, Transcript, Weight};
+pub use verify::{Verified, verify, verify_bundle};

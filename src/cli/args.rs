@@ -1,0 +1,256 @@
+#![expect(clippy::doc_markdown, reason = "these comments are what `--help` shows")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::exit;
+use crate::base::{CellId, Platform, Prefix};
+use crate::plan::Selector;
+
+/// Builds every image of a repository for every platform, proves that none is missing, and publishes them as one release.
+#[derive(Debug, Parser)]
+#[command(
+    name = "catamaran",
+    version,
+    about = "Builds every image of a repository for every platform, proves that none is missing,\nand publishes or bundles them as one release.",
+    after_help = after_help(),
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(super) struct Arguments {
+    /// What all commands take.
+    #[command(flatten)]
+    pub(super) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:
+  catamaran plan                       what would be built, and why in this order
+  catamaran build                      every component for every platform
+  catamaran build web 'job-*/arm64'    one component, and some cells
+  catamaran build --push               and publish, if nothing is missing
+  catamaran status                     what is there; needs no builder
+
+{}",
+        exit::TABLE
+    )
+}
+
+/// What all commands take.
+#[derive(Debug, Args)]
+pub(super) struct GlobalArgs {
+    /// Start in this directory.
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub(super) directory: Option<PathBuf>,
+    /// Read this project file instead of looking for catamaran.toml [repeatable].
+    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Keep layout, logs and records here instead of in .catamaran beside the project file.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(super) state: Option<PathBuf>,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+    /// Print one JSON document on stdout.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Trust the certificate authorities in this PEM file too (as SSL_CERT_FILE does) [repeatable].
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) ca: Vec<PathBuf>,
+    /// Speak plain HTTP with this registry host; loopback hosts need no mention [repeatable].
+    #[arg(long, value_name = "HOST", global = true)]
+    pub(super) plain_http: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build cells, join them into indexes, and show the whole matrix.
+    Build(BuildArgs),
+    /// Show the matrix: every component found, its place in the order, and what is left out.
+    Plan(PlanArgs),
+    /// Find out before the first solve what would fail: builders, emulators, disk.
+    Check(CheckArgs),
+    /// Compare the matrix with what is there; needs no builder.
+    Status(SelectArgs),
+    /// Prove that every blob is whole and of the right platform, in the layout or in a bundle.
+    Verify(VerifyArgs),
+    /// Publish the release: blobs and manifests everywhere first, tags last.
+    Push(PushArgs),
+    /// Write the release into one file.
+    Export(ExportArgs),
+    /// Show the full log of a cell's last build.
+    Logs(LogsArgs),
+}
+
+/// Which cells.
+#[derive(Debug, Args)]
+pub(super) struct SelectArgs {
+    /// NAME, NAME/PLATFORM or a glob; everything if none is given.
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<Selector>,
+    /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
+    pub(super) platform: Option<Vec<Platform>>,
+}
+
+/// Where a release goes.
+#[derive(Debug, Args)]
+pub(super) struct ToArgs {
+    /// A registry, with a path if wanted, in place of the project's [repeatable].
+    #[arg(long, value_name = "PREFIX", num_args = 1)]
+    pub(super) to: Vec<Prefix>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Args)]
+pub(super) struct ProgressArgs {
+    /// How progress is shown on stderr.
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(super) progress: ProgressKind,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressKind {
+    /// A live view on a terminal, lines elsewhere.
+    Auto,
+    /// The live view.
+    Tty,
+    /// Lines.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `build`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran build --jobs 8
+  catamaran build --platform arm64
+  catamaran build --builder tcp://arm.example.com:1234
+  catamaran build --push --to registry.example.com/infra
+  catamaran build --export release.tar")]
+pub(super) struct BuildArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Cells at once; by default about twice the cores of the builder.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: Option<u16>,
+    /// Stop at the first cell that fails instead of finishing what does not need it.
+    #[arg(long)]
+    pub(super) fail_fast: bool,
+    /// Build everything on this builder: unix:///path or tcp://host:port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) builder: Option<String>,
+    /// Publish afterwards, if the whole matrix is there.
+    #[arg(long)]
+    pub(super) push: bool,
+    /// Write a bundle afterwards, if the whole matrix is there.
+    #[arg(long, value_name = "FILE")]
+    pub(super) export: Option<PathBuf>,
+    /// Where to publish.
+    #[command(flatten)]
+    pub(super) to: ToArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Where to publish.
+    #[command(flatten)]
+    pub(super) to: ToArgs,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// The builder that would build everything.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) builder: Option<String>,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// A bundle; the layout if none is given.
+    #[arg(value_name = "BUNDLE")]
+    pub(super) bundle: Option<PathBuf>,
+    /// Only hash blobs and follow references; do not look into layers for programs of another processor.
+    #[arg(long)]
+    pub(super) shallow: bool,
+}
+
+/// `push`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran push
+  catamaran push --to registry.example.com/infra --to mirror.example.com/infra
+  catamaran push web                   just this component")]
+pub(super) struct PushArgs {
+    /// Which components.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Where to publish.
+    #[command(flatten)]
+    pub(super) to: ToArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran export release.tar
+  catamaran export release.tar --allow-missing web/arm64")]
+pub(super) struct ExportArgs {
+    /// The file to write.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Write the bundle without this cell, stamped INCOMPLETE [repeatable].
+    #[arg(long, value_name = "NAME/PLATFORM", value_parser = parse_cell)]
+    pub(super) allow_missing: Vec<CellId>,
+    /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
+    pub(super) platform: Option<Vec<Platform>>,
+    /// The registry that the images in it are named for.
+    #[command(flatten)]
+    pub(super) to: ToArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The cell, as NAME/PLATFORM; NAME alone where it has one platform.
+    #[arg(value_name = "NAME/PLATFORM")]
+    pub(super) cell: String,
+}
+
+/// `nginx/arm64`, `nginx/linux/arm64`
+fn parse_cell(text: &str) -> Result<CellId, String> {
+    let (component, platform) =
+        text.split_once('/').ok_or_else(|| format!("`{text}` is not of the form NAME/PLATFORM"))?;
+    let component = component.parse().map_err(|error: crate::base::InvalidComponentName| error.to_string())?;
+    let platform = platform.parse().map_err(|error: crate::base::InvalidPlatform| error.to_string())?;
+    Ok(CellId::new(component, platform))
+}

@@ -1,0 +1,203 @@
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::export::{bundle_line, bundle_warnings};
+use super::push::pushed_lines;
+use super::watch::watch;
+use crate::base::{CellState, Failure};
+use crate::bundle::BundleReport;
+use crate::cli::args::BuildArgs;
+use crate::cli::error::CliError;
+use crate::cli::exit;
+use crate::cli::settings::Plans;
+use crate::cli::{Console, Settings};
+use crate::event::EventSink;
+use crate::registry::PushReceipt;
+use crate::report::{
+    Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
+};
+use crate::run::{self, BuildOptions, OnFailure, Outcome, RunError, StateDir};
+
+/// `catamaran build`: plan, build, judge, publish, report.
+pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Console, cancel: &CancellationToken) -> u8 {
+    let (plans, state) = match prepare(settings, &args) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if settings.json {
+                let code = exit::code(error.class());
+                console.print(&build_document(&Outcome::default(), &Delivered::default(), Some(&error), code));
+            }
+            return console.fail(&error);
+        }
+    };
+    let progress = watch(settings, args.progress.progress, console);
+    let events: Arc<dyn EventSink> = progress.clone();
+    let done = work(settings, &args, &plans, &state, &events, cancel).await;
+    progress.close();
+    let code = done.code();
+    if settings.json {
+        let error = done.error.as_ref().or(done.outcome.error.as_ref());
+        let error = error.map(|error| error as &dyn Failure);
+        console.print(&build_document(&done.outcome, &done.delivered(), error, code));
+        done.tell_failures(console, None);
+    } else {
+        done.show(&args, console, code);
+    }
+    code
+}
+
+/// Everything that is known before anything is contacted.
+fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), CliError> {
+    let project = settings.project()?;
+    let plans = Settings::plans(&project, &args.select, &args.to)?;
+    if args.push {
+        plans.judged.require_registries().map_err(RunError::from)?;
+    }
+    let state = settings.state(&project);
+    Ok((plans, state))
+}
+
+/// What a build came to, with what was done with its results.
+struct Done {
+    outcome: Outcome,
+    pushed: Option<PushReceipt>,
+    bundle: Option<BundleReport>,
+    /// Why the results were not delivered.
+    error: Option<RunError>,
+}
+
+async fn work(
+    settings: &Settings,
+    args: &BuildArgs,
+    plans: &Plans,
+    state: &StateDir,
+    events: &Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Done {
+    let mut done = Done { outcome: Outcome::default(), pushed: None, bundle: None, error: None };
+    let (options, client) = match options(settings, args, plans, state, events) {
+        Ok(options) => options,
+        Err(error) => {
+            done.error = Some(RunError::room(error));
+            return done;
+        }
+    };
+    done.outcome = Box::pin(run::build(&plans.asked, &plans.whole, state, &options, Arc::clone(events), cancel)).await;
+    if done.outcome.class().is_some() {
+        return done;
+    }
+    // The bundle first: a push is seen by others, and what fails should fail before that.
+    if let Some(file) = &args.export {
+        let allowed = std::collections::BTreeSet::new();
+        let file = settings.path(file);
+        match run::export(&plans.judged, state, &file, &allowed, Arc::clone(events), cancel).await {
+            Ok(report) => done.bundle = Some(report),
+            Err(error) => {
+                done.error = Some(error);
+                return done;
+            }
+        }
+    }
+    if args.push {
+        match Box::pin(run::push(&plans.judged, state, &client, Arc::clone(events), cancel)).await {
+            Ok(receipt) => done.pushed = Some(receipt),
+            Err(error) => done.error = Some(error),
+        }
+    }
+    done
+}
+
+fn options(
+    settings: &Settings,
+    args: &BuildArgs,
+    plans: &Plans,
+    state: &StateDir,
+    events: &Arc<dyn EventSink>,
+) -> Result<(BuildOptions, crate::registry::RegistryClient), CliError> {
+    let registry = settings.registry(Arc::clone(events))?;
+    let options = BuildOptions {
+        builders: settings.builders(&plans.asked, state, args.builder.clone(), events)?,
+        registry: registry.clone(),
+        jobs: args.jobs.map(usize::from),
+        on_failure: if args.fail_fast { OnFailure::Stop } else { OnFailure::KeepGoing },
+        inputs: settings.inputs(&plans.asked),
+    };
+    Ok((options, registry))
+}
+
+impl Done {
+    /// The code of the first root cause.
+    fn code(&self) -> u8 {
+        let delivery = self.error.as_ref().map(Failure::class);
+        self.outcome.class().or(delivery).map_or(exit::DONE, exit::code)
+    }
+
+    fn delivered(&self) -> Delivered {
+        let pushed = self.pushed.iter().flat_map(|receipt| &receipt.repositories).flat_map(|repository| {
+            repository
+                .tags
+                .iter()
+                .map(|tag| (format!("{}:{}", repository.repository, tag.tag), repository.index.to_string()))
+        });
+        Delivered {
+            pushed: pushed.collect(),
+            bundle: self.bundle.as_ref().map(|bundle| (bundle.path.display().to_string(), bundle.bytes)),
+        }
+    }
+
+    /// Whether any cell was tried: else a table of cells that are missing would only hide the reason.
+    fn started(&self) -> bool {
+        !self.outcome.matrix.cells.is_empty() && (self.outcome.error.is_none() || !self.outcome.failures.is_empty())
+    }
+
+    fn show(&self, args: &BuildArgs, console: &Console, code: u8) {
+        let matrix = &self.outcome.matrix;
+        if self.started() {
+            console.print(&matrix_table(matrix, &console.out));
+        }
+        let last = (!self.started()).then_some(code);
+        self.tell_failures(console, last);
+        if !self.started() {
+            return;
+        }
+        let right = if code == exit::DONE { duration(self.outcome.took) } else { format!("exit {code}") };
+        let mut text = String::from("\n");
+        text.push_str(&matrix_sentence(matrix, &right, &console.out));
+        if let Some(bundle) = &self.bundle {
+            text.push_str(&bundle_line(bundle, &console.out));
+        }
+        if let Some(receipt) = &self.pushed {
+            text.push_str(&pushed_lines(receipt));
+        } else if args.push {
+            text.push_str("Nothing was pushed.\n");
+        }
+        if self.bundle.is_none() && args.export.is_some() {
+            text.push_str("No bundle was written.\n");
+        }
+        if let Some(bundle) = &self.bundle {
+            console.tell(&bundle_warnings(bundle));
+        }
+        console.print(&text);
+    }
+
+    /// The root causes, then what went wrong beside the cells. What was blocked or cancelled is only counted.
+    fn tell_failures(&self, console: &Console, code: Option<u8>) {
+        let failures: Vec<Diagnostic> = self.outcome.failures.iter().map(Diagnostic::of_cell).collect();
+        if !failures.is_empty() {
+            console.tell(&format!("\n{}", render_all(&failures, &console.err, None)));
+        }
+        let cancelled = self.outcome.matrix.count(CellState::Cancelled);
+        if self.outcome.interrupted {
+            let rest = if cancelled > 0 { format!("; {cancelled} cells were cancelled") } else { String::new() };
+            console.tell(&format!("interrupted{rest}\n"));
+        }
+        for error in [&self.outcome.error, &self.error].into_iter().flatten() {
+            let text = match code {
+                Some(code) => render_error(error, &console.err, code),
+                None => Diagnostic::of(error).render(&console.err, None),
+            };
+            console.tell(&text);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! One file per command: each tells its story from top to bottom.
+
+mod build;
+mod check;
+mod export;
+mod logs;
+mod plan;
+mod push;
+mod status;
+mod verify;
+mod watch;
+
+use tokio_util::sync::CancellationToken;
+
+use super::args::Command;
+use super::{Console, Settings};
+
+/// Does a command's work; returns its exit code.
+pub(super) async fn run(settings: &Settings, command: Command, console: &Console, cancel: &CancellationToken) -> u8 {
+    match command {
+        Command::Build(args) => Box::pin(build::build(settings, args, console, cancel)).await,
+        Command::Plan(args) => plan::plan(settings, &args, console),
+        Command::Check(args) => Box::pin(check::check(settings, args, console, cancel)).await,
+        Command::Status(args) => status::status(settings, &args, console),
+        Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
+        Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,
+        Command::Export(args) => Box::pin(export::export(settings, args, console, cancel)).await,
+        Command::Logs(args) => logs::logs(settings, &args, console),
+    }
+}

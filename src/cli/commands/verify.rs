@@ -1,0 +1,117 @@
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{ByteSize, ErrorClass, Failure as _};
+use crate::cli::args::{SelectArgs, ToArgs, VerifyArgs};
+use crate::cli::error::CliError;
+use crate::cli::exit;
+use crate::cli::{Console, Settings};
+use crate::report::{Diagnostic, counted, duration, render_all};
+use crate::run::{self, RunError, Verified};
+use crate::verify::Depth;
+
+/// `catamaran verify`: every blob hashed, every reference followed, every platform compared.
+pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Console, cancel: &CancellationToken) -> u8 {
+    let began = Instant::now();
+    let depth = if args.shallow { Depth::Blobs } else { Depth::Layers };
+    let verified = match work(settings, &args, depth, cancel).await {
+        Ok(verified) => verified,
+        Err(error) => return console.fail(&error),
+    };
+    let code = code(&verified);
+    if settings.json {
+        console.print(&document(&verified, code));
+    }
+    let findings: Vec<Diagnostic> = verified.report.findings.iter().map(|finding| Diagnostic::of(finding)).collect();
+    console.tell(&render_all(&findings, &console.err, None));
+    if !verified.unnamed.is_empty() && findings.is_empty() {
+        let what = "not proven";
+        console.fail(&RunError::NoIndex { what, components: verified.unnamed.clone() });
+    }
+    if !settings.json {
+        let report = &verified.report;
+        let right = if code == exit::DONE { duration(began.elapsed()) } else { format!("exit {code}") };
+        let mut text = format!(
+            "{}: {} and {}, {} looked into. {}",
+            counted(usize::try_from(report.images).unwrap_or(usize::MAX), "image", "images"),
+            counted(usize::try_from(report.blobs).unwrap_or(usize::MAX), "blob", "blobs"),
+            ByteSize(report.bytes),
+            counted(usize::try_from(report.executables).unwrap_or(usize::MAX), "program", "programs"),
+            if findings.is_empty() {
+                "All is whole.".to_owned()
+            } else {
+                counted(findings.len(), "finding.", "findings.")
+            },
+        );
+        if !verified.declared_missing.is_empty() {
+            let missing: Vec<String> = verified.declared_missing.iter().map(ToString::to_string).collect();
+            let _ = write!(text, "\nINCOMPLETE: lacks {}", missing.join(", "));
+        }
+        console.print(&format!("{text}  {right}\n"));
+    }
+    code
+}
+
+async fn work(
+    settings: &Settings,
+    args: &VerifyArgs,
+    depth: Depth,
+    cancel: &CancellationToken,
+) -> Result<Verified, CliError> {
+    if let Some(bundle) = &args.bundle {
+        return Ok(run::verify_bundle(&settings.path(bundle), depth, cancel).await?);
+    }
+    let project = settings.project()?;
+    let everything = SelectArgs { names: Vec::new(), platform: None };
+    let plan = Settings::plan(&project, &everything, &ToArgs { to: Vec::new() })?;
+    Ok(run::verify(&plan, &settings.state(&project), depth, cancel).await?)
+}
+
+/// Damage before holes: a hole is told by `status` too, damage only here.
+fn code(verified: &Verified) -> u8 {
+    if verified.report.cancelled {
+        return exit::INTERRUPTED;
+    }
+    // An unscanned layer alone proves no damage, but nothing was proven either.
+    if !verified.report.findings.is_empty() {
+        return exit::code(ErrorClass::Integrity);
+    }
+    if !verified.unnamed.is_empty() {
+        return exit::code(ErrorClass::Incomplete);
+    }
+    exit::DONE
+}
+
+fn document(verified: &Verified, code: u8) -> String {
+    let report = &verified.report;
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "digest": finding.digest,
+            "problem": finding.problem.to_string(),
+            "class": format!("{:?}", finding.class()).to_lowercase(),
+            "affects": finding.affects.iter().map(|affected| json!({
+                "component": affected.component,
+                "reference": affected.reference,
+                "platform": affected.platform,
+                "part": affected.part.to_string(),
+            })).collect::<Vec<_>>(),
+        })
+    });
+    let document = json!({
+        "schema": "catamaran/verify/v1",
+        "whole": code == exit::DONE,
+        "images": report.images,
+        "blobs": report.blobs,
+        "bytes": report.bytes,
+        "layers": report.layers,
+        "executables": report.executables,
+        "findings": findings.collect::<Vec<_>>(),
+        "unnamed": verified.unnamed,
+        "missing": verified.declared_missing.iter()
+            .map(|cell| json!({"component": cell.component, "platform": cell.platform})).collect::<Vec<_>>(),
+    });
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,138 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+/// Everything that this program takes from its surroundings, read once when it starts.
+#[derive(Debug, Clone)]
+pub(super) struct Environment {
+    /// Variables whose names and values are text.
+    variables: BTreeMap<String, String>,
+    /// The working directory.
+    pub(super) directory: PathBuf,
+    /// Whether stdout is a terminal.
+    pub(super) stdout_terminal: bool,
+    /// Whether stderr is a terminal.
+    pub(super) stderr_terminal: bool,
+    path: Option<OsString>,
+}
+
+impl Environment {
+    /// Reads the surroundings of this process.
+    pub(super) fn read() -> std::io::Result<Self> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Ok(Self {
+            variables: std::env::vars_os().filter_map(text).collect(),
+            directory: std::env::current_dir()?,
+            stdout_terminal: std::io::stdout().is_terminal(),
+            stderr_terminal: std::io::stderr().is_terminal(),
+            path: std::env::var_os("PATH"),
+        })
+    }
+
+    /// All variables, for projects that name some.
+    pub(super) const fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// The entries of PATH.
+    pub(super) fn path(&self) -> Vec<PathBuf> {
+        self.path.as_ref().map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+    }
+
+    /// Where `scripts/setup` puts the tools of this program.
+    pub(super) fn tools(&self) -> Option<PathBuf> {
+        let cache = self.folder("XDG_CACHE_HOME").or_else(|| Some(self.folder("HOME")?.join(".cache")))?;
+        Some(cache.join("catamaran/tools/bin"))
+    }
+
+    /// A folder for sockets, with a short name.
+    pub(super) fn runtime_folder(&self) -> PathBuf {
+        self.folder("XDG_RUNTIME_DIR").filter(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// The files in which docker and podman keep credentials, the most specific first.
+    pub(super) fn credential_files(&self) -> Vec<PathBuf> {
+        let home = self.folder("HOME");
+        let docker = self
+            .get("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| Some(home.clone()?.join(".docker")))
+            .map(|folder| folder.join("config.json"));
+        let runtime = self.folder("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+        let config = self
+            .folder("XDG_CONFIG_HOME")
+            .or_else(|| Some(home?.join(".config")))
+            .map(|folder| folder.join("containers/auth.json"));
+        let explicit = self.get("REGISTRY_AUTH_FILE").map(PathBuf::from);
+        [explicit, docker, runtime, config].into_iter().flatten().collect()
+    }
+
+    /// What a builder that is started gets of the environment: how to reach the network, and nothing else.
+    pub(super) fn for_builder(&self) -> Vec<(OsString, OsString)> {
+        const NAMES: [&str; 6] =
+            ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+        let wanted = |name: &str| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let pairs = self.variables.iter().filter(|(name, value)| wanted(name) && !value.is_empty());
+        pairs.map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    }
+
+    /// Whether characters beyond ASCII are shown as they are.
+    pub(super) fn unicode(&self) -> bool {
+        // The first of these that is set decides, as for every C program (setlocale(3)).
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.get(name)).unwrap_or_default();
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    }
+
+    /// Whether colour is wanted on a stream that is (or is not) a terminal: <https://no-color.org>, then the terminal.
+    pub(super) fn color(&self, terminal: bool) -> bool {
+        terminal && self.get("NO_COLOR").is_none() && self.get("TERM") != Some("dumb")
+    }
+
+    /// Whether a live view makes sense on stderr.
+    pub(super) fn live(&self) -> bool {
+        self.stderr_terminal && self.get("CI").is_none() && !matches!(self.get("TERM"), None | Some("dumb"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment {
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            directory: PathBuf::from("/"),
+            stdout_terminal: true,
+            stderr_terminal: true,
+            path: None,
+        }
+    }
+
+    #[test]
+    fn colour_and_live_views_are_for_terminals_that_can() {
+        assert!(environment(&[("TERM", "xterm")]).live());
+        assert!(!environment(&[("TERM", "xterm"), ("CI", "true")]).live());
+        assert!(!environment(&[("TERM", "dumb")]).live());
+        assert!(!environment(&[("NO_COLOR", "1")]).color(true));
+        assert!(environment(&[("NO_COLOR", "")]).color(true));
+        assert!(!environment(&[]).color(false));
+    }
+
+    #[test]
+    fn a_builder_gets_the_proxy_and_no_secret() {
+        let given =
+            environment(&[("https_proxy", "http://p:1"), ("AWS_SECRET", "x"), ("HTTP_PROXY", "")]).for_builder();
+        assert_eq!(given, [(OsString::from("https_proxy"), OsString::from("http://p:1"))]);
+    }
+}

@@ -1,0 +1,260 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::Environment;
+use super::args::{GlobalArgs, SelectArgs, ToArgs};
+use super::error::CliError;
+use crate::base::{CredentialSource, Platform, Prefix, Secret};
+use crate::config::{self, DiskFiles, LoadRequest, Project, SecretSpec};
+use crate::engine::EngineError;
+use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
+use crate::engine::buildkit::{StartOptions, start};
+use crate::event::EventSink;
+use crate::plan::{self, Plan, PlanOptions, Selector};
+use crate::registry::{CredentialFiles, RegistryClient, RegistryOptions};
+use crate::run::{BuilderSettings, Fallback, Inputs, StateDir};
+
+/// What all commands mean, made of what was typed and of the environment.
+pub(super) struct Settings {
+    pub(super) environment: Environment,
+    /// `-C`, or the working directory.
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+    state: Option<PathBuf>,
+    /// `-v`
+    pub(super) verbose: bool,
+    /// `--json`
+    pub(super) json: bool,
+    ca: Vec<PathBuf>,
+    plain_http: Vec<String>,
+}
+
+/// The same project under three questions. What a command line narrows never narrows what `index.json` may name.
+pub(super) struct Plans {
+    /// What was asked for: names and platforms.
+    pub(super) asked: Plan,
+    /// What `--push` and `--export` judge: all names, the same platforms.
+    pub(super) judged: Plan,
+    /// Everything.
+    pub(super) whole: Plan,
+}
+
+/// How long a builder that is there already may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a builder may take to start: its first start on a slow disk includes making its databases.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the builder of a run that was killed may take to go away.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Settings {
+    /// Makes settings of the global arguments.
+    pub(super) fn new(global: GlobalArgs, environment: Environment) -> Self {
+        let at = |path: PathBuf| environment.directory.join(path);
+        let directory = global.directory.map_or_else(|| environment.directory.clone(), at);
+        // As with git and make, `-C` comes before everything else: other paths are seen from there.
+        let from = |path: PathBuf| directory.join(path);
+        let mut ca: Vec<PathBuf> = global.ca.into_iter().map(from).collect();
+        ca.extend(environment.get("SSL_CERT_FILE").map(|path| environment.directory.join(path)));
+        Self {
+            files: global.files.into_iter().map(from).collect(),
+            state: global.state.map(from),
+            verbose: global.verbose,
+            json: global.json,
+            ca,
+            plain_http: global.plain_http,
+            directory,
+            environment,
+        }
+    }
+
+    /// A path as it was typed, seen from `-C`.
+    pub(super) fn path(&self, path: &std::path::Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Reads the project.
+    pub(super) fn project(&self) -> Result<Project, CliError> {
+        if !self.directory.is_dir() {
+            return Err(CliError::NoDirectory { path: self.directory.clone() });
+        }
+        for ca in &self.ca {
+            // A mistyped file would otherwise show as a refused certificate, far from its cause.
+            if let Err(source) = std::fs::File::open(ca) {
+                return Err(CliError::Certificates { path: ca.clone(), source });
+            }
+        }
+        Ok(config::load(&LoadRequest {
+            directory: self.directory.clone(),
+            files: self.files.clone(),
+            environment: self.environment.variables().clone(),
+            sets: Vec::new(),
+        })?)
+    }
+
+    /// Plans the project as a command's arguments narrow it.
+    pub(super) fn plan(project: &Project, select: &SelectArgs, to: &ToArgs) -> Result<Plan, CliError> {
+        Self::one_plan(project, select.platform.clone(), select.names.clone(), to.to.clone())
+    }
+
+    /// All plans of a command that builds or publishes.
+    pub(super) fn plans(project: &Project, select: &SelectArgs, to: &ToArgs) -> Result<Plans, CliError> {
+        Ok(Plans {
+            asked: Self::plan(project, select, to)?,
+            judged: Self::one_plan(project, select.platform.clone(), Vec::new(), to.to.clone())?,
+            whole: Self::one_plan(project, None, Vec::new(), to.to.clone())?,
+        })
+    }
+
+    fn one_plan(
+        project: &Project,
+        platforms: Option<Vec<Platform>>,
+        names: Vec<Selector>,
+        to: Vec<Prefix>,
+    ) -> Result<Plan, CliError> {
+        if platforms.as_ref().is_some_and(Vec::is_empty) {
+            return Err(CliError::NoPlatform);
+        }
+        let options = PlanOptions { platforms, names, to, build_platform: None };
+        Ok(plan::plan(project, &options, &DiskFiles)?)
+    }
+
+    /// The state directory of a project.
+    pub(super) fn state(&self, project: &Project) -> StateDir {
+        StateDir::at(self.state.clone().unwrap_or_else(|| project.root.join(".catamaran")))
+    }
+
+    fn credentials(&self) -> Arc<dyn CredentialSource> {
+        Arc::new(CredentialFiles::new(self.environment.credential_files()).with_helpers_in(self.environment.path()))
+    }
+
+    /// A client for registries.
+    pub(super) fn registry(&self, events: Arc<dyn EventSink>) -> Result<RegistryClient, CliError> {
+        let mut options = RegistryOptions::new(self.credentials());
+        options.extra_ca.clone_from(&self.ca);
+        options.plain_http.clone_from(&self.plain_http);
+        Ok(RegistryClient::new(options)?.with_events(events))
+    }
+
+    /// How to get builders.
+    pub(super) fn builders(
+        &self,
+        plan: &Plan,
+        state: &StateDir,
+        forced: Option<String>,
+        events: &Arc<dyn EventSink>,
+    ) -> Result<BuilderSettings, CliError> {
+        let token_client = self.token_client()?;
+        let credentials = self.credentials();
+        let fallback = match self.environment.get("BUILDKIT_HOST") {
+            Some(address) => Fallback::Address(address.to_owned()),
+            None => self.starter(plan, state, &credentials, token_client.as_ref(), events),
+        };
+        Ok(BuilderSettings {
+            forced,
+            fallback,
+            ca: self.ca.first().cloned(),
+            credentials,
+            token_client,
+            connect_timeout: CONNECT_TIMEOUT,
+        })
+    }
+
+    /// Starts a builder of our own when it turns out that one is needed.
+    fn starter(
+        &self,
+        plan: &Plan,
+        state: &StateDir,
+        credentials: &Arc<dyn CredentialSource>,
+        token_client: Option<&reqwest::Client>,
+        events: &Arc<dyn EventSink>,
+    ) -> Fallback {
+        let search = self.environment.path();
+        let binary = find_buildkitd(&search, self.environment.tools().as_deref());
+        let daemon = binary.map(|binary| DaemonOptions {
+            binary,
+            supervisor: PathBuf::from("/proc/self/exe"),
+            root: state.root().join("builder"),
+            run_dir: self.environment.runtime_folder(),
+            log: state.root().join("builder.log"),
+            search,
+            environment: self.environment.for_builder(),
+            registries: self.registry_rules(plan),
+            ids: Ids::default(),
+            start_timeout: START_TIMEOUT,
+            lock_timeout: LEAVE_TIMEOUT,
+            events: Arc::clone(events),
+        });
+        let (credentials, token_client) = (Arc::clone(credentials), token_client.cloned());
+        Fallback::Start(Box::new(move |layout| {
+            let (credentials, token_client) = (Arc::clone(&credentials), token_client.clone());
+            let daemon = daemon.clone();
+            async move {
+                let Some(daemon) = daemon else {
+                    return Err(EngineError::CannotStart {
+                        reason: "there is no `buildkitd` on PATH".to_owned(),
+                        help: "install one (`scripts/setup` does), or name a running one with `--builder ADDRESS` or \
+                               BUILDKIT_HOST"
+                            .to_owned(),
+                        output: Vec::new(),
+                    });
+                };
+                start(StartOptions { daemon, layout, credentials, token_client }).await
+            }
+            .boxed()
+        }))
+    }
+
+    /// What the builder must know of the registries that bases come from.
+    fn registry_rules(&self, plan: &Plan) -> Vec<RegistryRule> {
+        let bases = plan.cells.iter().filter_map(|cell| cell.build()).flat_map(|build| &build.bases);
+        let mut hosts: Vec<String> = bases.map(|base| base.reference.repository().host().to_owned()).collect();
+        hosts.extend(self.plain_http.iter().cloned());
+        hosts.sort();
+        hosts.dedup();
+        hosts
+            .into_iter()
+            .map(|host| RegistryRule {
+                plain_http: self.plain_http.contains(&host),
+                authorities: self.ca.clone(),
+                host,
+            })
+            .filter(|rule| rule.plain_http || !rule.authorities.is_empty())
+            .collect()
+    }
+
+    /// Fetches tokens for the builder, so that passwords stay in this process.
+    fn token_client(&self) -> Result<Option<reqwest::Client>, CliError> {
+        let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(60));
+        for path in &self.ca {
+            let unusable = |source| CliError::Certificates { path: path.clone(), source };
+            let pem = std::fs::read(path).map_err(unusable)?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|error| unusable(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
+            for certificate in certificates {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        // Without this client the builder fetches tokens itself: slower to explain, not wrong.
+        Ok(builder.build().ok())
+    }
+
+    /// Values of the environment that the plan's secrets name, and the ssh agent.
+    pub(super) fn inputs(&self, plan: &Plan) -> Inputs {
+        let secrets = plan
+            .cells
+            .iter()
+            .filter_map(|cell| cell.build())
+            .flat_map(|build| build.secrets.values())
+            .filter_map(|spec| match spec {
+                SecretSpec::Environment(name) => {
+                    Some((name.clone(), Secret::new(self.environment.variables().get(name)?)))
+                }
+                SecretSpec::File(_) => None,
+            })
+            .collect();
+        Inputs { secrets, ssh_agent: self.environment.get("SSH_AUTH_SOCK").map(PathBuf::from) }
+    }
+}

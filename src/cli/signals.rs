@@ -1,0 +1,35 @@
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Console;
+use super::exit;
+
+/// Turns signals into a token: the first SIGINT or SIGTERM cancels it, the second ends the process at once.
+///
+/// Ending at once is safe: a builder that was started goes with this process, and what is on the disk is whole at any time.
+pub(super) fn listen(console: Console) -> CancellationToken {
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    // Without handlers the default action of both signals stands: the process ends.
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else { return token };
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first {
+                cancel.cancel();
+                console.tell("catamaran: stopping; once more to stop at once\n");
+            }
+        }
+        end_now();
+    });
+    token
+}
+
+#[expect(clippy::exit, reason = "the second signal asks for exactly this: no unwinding, no waiting")]
+fn end_now() -> ! {
+    std::process::exit(exit::INTERRUPTED.into())
+}

@@ -1,0 +1,184 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::indexes::{Holes, assemble};
+use super::status::{included, status};
+use super::{RunError, StateDir};
+use crate::base::{CellId, Reference, Tag};
+use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
+use crate::event::EventSink;
+use crate::plan::{CellWork, Component, Plan, Selection, arch_reference};
+use crate::registry::{PushReceipt, RegistryClient, Release, ReleaseItem};
+use crate::store::Layout;
+
+/// Publishes the selected components of `plan` to every registry that it names. Refused unless all their cells are there.
+pub async fn push(
+    plan: &Plan,
+    state: &StateDir,
+    client: &RegistryClient,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<PushReceipt, RunError> {
+    plan.require_registries()?;
+    let (layout, release) = {
+        let (plan, state) = (plan.clone(), state.clone());
+        blocking(move || {
+            judge(&plan, &state, "nothing was pushed", &BTreeSet::new())?;
+            let layout = Layout::open(state.layout())?;
+            let release = release(&plan, &state, &layout)?;
+            Ok((layout, release))
+        })
+        .await?
+    };
+    Ok(crate::registry::push(client, &layout, release, events, cancel).await?)
+}
+
+/// Writes the selected components of `plan` into one file. Refused unless all their cells are there, except for those in
+/// `allowed`: a bundle with such a hole is stamped INCOMPLETE.
+pub async fn export(
+    plan: &Plan,
+    state: &StateDir,
+    destination: &Path,
+    allowed: &BTreeSet<CellId>,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<BundleReport, RunError> {
+    let (plan, state, destination) = (plan.clone(), state.clone(), destination.to_owned());
+    let (allowed, cancel) = (allowed.clone(), cancel.clone());
+    blocking(move || {
+        let holes = judge(&plan, &state, "nothing was written", &allowed)?;
+        let layout = Layout::open(state.layout())?;
+        let contents = contents(&plan, &state, &layout, holes)?;
+        write_bundle(&layout, &contents, &destination, events.as_ref(), &cancel).map_err(RunError::from)
+    })
+    .await
+}
+
+/// The barrier before everything that leaves this machine: refuses a matrix with holes that were not allowed by name.
+///
+/// Returns the holes that were.
+fn judge(
+    plan: &Plan,
+    state: &StateDir,
+    what: &'static str,
+    allowed: &BTreeSet<CellId>,
+) -> Result<Vec<CellId>, RunError> {
+    let matrix = status(plan, state)?;
+    let holes: Vec<CellId> = matrix.holes().map(|cell| cell.cell.clone()).filter(|id| selected(plan, id)).collect();
+    let (accepted, refused): (Vec<CellId>, Vec<CellId>) = holes.into_iter().partition(|id| allowed.contains(id));
+    if !refused.is_empty() {
+        return Err(RunError::Incomplete { what, holes: refused });
+    }
+    Ok(accepted)
+}
+
+fn selected(plan: &Plan, id: &CellId) -> bool {
+    publishable(plan).any(|component| component.name == id.component)
+}
+
+/// The components that a command's names mean. What they need is not among them: it was built, not asked for.
+fn publishable(plan: &Plan) -> impl Iterator<Item = &Component> {
+    included(plan).filter(|component| {
+        plan.cells.iter().any(|cell| cell.id.component == component.name && cell.selection == Selection::Selected)
+    })
+}
+
+fn release(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, RunError> {
+    let mut items = Vec::new();
+    for component in publishable(plan) {
+        let index = assemble(plan, component, state, layout, Holes::Refuse)?.ok_or_else(|| changed(component))?;
+        for reference in &component.references {
+            items.push(ReleaseItem {
+                component: component.name.clone(),
+                index: index.descriptor.clone(),
+                repository: reference.repository().clone(),
+                tags: vec![tag_of(reference)],
+            });
+        }
+        if plan.arch_tags {
+            items.extend(arch_items(plan, component, state)?);
+        }
+    }
+    Ok(Release { items: joined(items) })
+}
+
+/// One tag per platform that shows the platform's own manifest.
+fn arch_items(plan: &Plan, component: &Component, state: &StateDir) -> Result<Vec<ReleaseItem>, RunError> {
+    let mut items = Vec::new();
+    let cells = plan.cells.iter().filter(|cell| cell.id.component == component.name);
+    for cell in cells.filter(|cell| !matches!(cell.work, CellWork::Excluded(_))) {
+        let record = super::CellRecord::load(state, &cell.id)?.ok_or_else(|| changed(component))?;
+        for reference in &component.references {
+            let suffixed = arch_reference(reference, &cell.id.platform)
+                .map_err(|error| RunError::BadName { message: error.to_string() })?;
+            items.push(ReleaseItem {
+                component: component.name.clone(),
+                index: record.manifest.clone(),
+                repository: suffixed.repository().clone(),
+                tags: vec![tag_of(&suffixed)],
+            });
+        }
+    }
+    Ok(items)
+}
+
+/// Items of one repository and one target as one item with all their tags.
+fn joined(items: Vec<ReleaseItem>) -> Vec<ReleaseItem> {
+    let mut out: Vec<ReleaseItem> = Vec::new();
+    for item in items {
+        let same =
+            |known: &&mut ReleaseItem| known.repository == item.repository && known.index.digest == item.index.digest;
+        match out.iter_mut().find(same) {
+            Some(known) => known.tags.extend(item.tags),
+            None => out.push(item),
+        }
+    }
+    out
+}
+
+fn tag_of(reference: &Reference) -> Tag {
+    reference.tag().cloned().unwrap_or_else(Tag::latest)
+}
+
+fn contents(plan: &Plan, state: &StateDir, layout: &Layout, holes: Vec<CellId>) -> Result<BundleContents, RunError> {
+    let mut entries = Vec::new();
+    for component in publishable(plan) {
+        let rule = if holes.iter().any(|hole| hole.component == component.name) { Holes::Skip } else { Holes::Refuse };
+        let index = match assemble(plan, component, state, layout, rule)? {
+            Some(index) => index,
+            // None of its cells is there, and that was allowed.
+            None if rule == Holes::Skip => continue,
+            None => return Err(changed(component)),
+        };
+        let reference = component.references.first().ok_or_else(|| changed(component))?;
+        let reference = if reference.tag().is_some() { reference.clone() } else { reference.with_tag(Tag::latest()) };
+        entries.push(BundleEntry { component: component.name.clone(), reference, index: index.descriptor });
+    }
+    let default_platform = plan
+        .platforms
+        .first()
+        .cloned()
+        .ok_or_else(|| RunError::Internal { message: "a plan without platforms was exported".to_owned() })?;
+    Ok(BundleContents {
+        project: plan.project.clone(),
+        tag: plan.tag.clone(),
+        entries,
+        default_platform,
+        incomplete: holes,
+    })
+}
+
+/// Another run changed the state directory between two looks at it.
+fn changed(component: &Component) -> RunError {
+    RunError::NoIndex { what: "nothing was published", components: vec![component.name.clone()] }
+}
+
+/// Work on the disk, away from the reactor.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| RunError::Internal { message: error.to_string() })?
+}

@@ -43,6 +43,18 @@ pub enum ConfigProblem {
         /// Where.
         span: Span,
     },
+    /// A file that looks like a Dockerfile and belongs to nothing.
+    #[error("`{}` belongs to nothing", path.display())]
+    Unclassified {
+        /// The file.
+        path: PathBuf,
+        /// `component` or `external`.
+        key: &'static str,
+        /// The name that it would have.
+        name: String,
+        /// The line that refers to it.
+        refers: String,
+    },
     /// A value of the wrong type or outside what is allowed.
     #[error("{message}")]
     Invalid {
@@ -98,6 +110,11 @@ impl Failure for ConfigProblem {
         match self {
             Self::NoProject { .. } => Some("write one with `catamaran init`, or name a file with `-f FILE`".to_owned()),
             Self::UnknownKey { help, .. } => Some(help.clone()),
+            Self::Unclassified { path, key, name, refers } => Some(format!(
+                "is it a component?     [{key}.{name}]\n                       {refers}\n\
+                 is it to be left out?  [discover]\n                       exclude = {{ \"{}\" = \"why\" }}",
+                path.display()
+            )),
             Self::Invalid { help, .. } => help.clone(),
             Self::Unreadable { .. } | Self::Syntax { .. } => None,
         }
@@ -105,7 +122,7 @@ impl Failure for ConfigProblem {
 
     fn span(&self) -> Option<Span> {
         match self {
-            Self::NoProject { .. } => None,
+            Self::NoProject { .. } | Self::Unclassified { .. } => None,
             Self::Unreadable { span, .. } | Self::Invalid { span, .. } => span.clone(),
             Self::Syntax { span, .. } | Self::UnknownKey { span, .. } => Some(span.clone()),
         }

@@ -3,13 +3,16 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::discover::{Discovery, dependency, header_or_root};
 use super::document::{Entry, Table, parse_toml};
 use super::files::{DiskFiles, ReadText};
 use super::native::{self, Native};
+use super::project::{ContextRef, ExternalSpec, Find, LoadRequest, Project};
 use super::reader::{Reading, resolve};
+use super::template::render;
 use super::vars::Scope;
-use super::{ConfigError, ConfigProblem, ContextRef, LoadRequest, Project};
-use crate::base::{Epoch, SourceText, Spanned, Tag};
+use super::{ConfigError, ConfigProblem};
+use crate::base::{Epoch, Reference, SourceText, Spanned, Tag};
 
 /// The name of the project file.
 pub(crate) const PROJECT_FILE: &str = "catamaran.toml";
@@ -46,11 +49,12 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     let vars = scope.variables(&table);
     let epoch = source_date_epoch(request, &mut problems);
     let mut reading = Reading::new(Box::new(|name| scope.get(name)));
-    let native = native::read(&table, &root, epoch, &mut reading);
+    let mut native = native::read(&table, &root, epoch, &mut reading);
     problems.append(&mut reading.problems);
     drop(reading);
+    let finds = discover(&mut native, &root, &vars, &mut problems);
     let platforms_span = table.entries.get("platforms").map(|entry: &Entry| entry.node.span.clone());
-    let project = finish(native, file, root, vars);
+    let project = finish(native, finds, file, root, vars);
     if project.platforms.is_empty()
         && problems.is_empty()
         && let Some(span) = platforms_span
@@ -96,18 +100,78 @@ fn source_date_epoch(request: &LoadRequest, problems: &mut Vec<ConfigProblem>) -
     }
 }
 
+/// Adds what the roots of `[discover]` hold to the components and externals.
+fn discover(
+    native: &mut Native,
+    root: &Path,
+    vars: &IndexMap<String, super::Variable>,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<Find> {
+    let Some(spec) = &native.discover else { return Vec::new() };
+    let read_dependency = |path: &Path| read_dependency(path, root, vars);
+    let discovery = Discovery {
+        spec,
+        root,
+        components: &mut native.components,
+        externals: &mut native.externals,
+        read_dependency: &read_dependency,
+        problems,
+        finds: Vec::new(),
+    };
+    discovery.run()
+}
+
+/// The external that a `dependency.conf` names; a template is rendered first.
+fn read_dependency(
+    path: &Path,
+    root: &Path,
+    vars: &IndexMap<String, super::Variable>,
+) -> Result<ExternalSpec, Vec<ConfigProblem>> {
+    let shown = path.strip_prefix(root).unwrap_or(path).to_path_buf();
+    let text = DiskFiles
+        .read_text(path)
+        .map_err(|source| vec![ConfigProblem::Unreadable { path: shown.clone(), source, span: None }])?;
+    let mut source = SourceText::new(shown, text);
+    if path.extension().is_some_and(|extension| extension == "tpl") {
+        source = SourceText::new(source.path(), render(&source, vars)?.text);
+    }
+    let invalid = |message: String, line: usize| {
+        let help = "write one image reference; comments begin with `#`".to_owned();
+        vec![ConfigProblem::Invalid { message, help: Some(help), span: Some(source.line_span(line)) }]
+    };
+    let image =
+        dependency(source.text()).map_err(|reason| invalid(format!("this is not a dependency: {reason}"), 1))?;
+    let offset = source.text().find(image).unwrap_or_default();
+    let span = source.span(offset..offset + image.len());
+    let reference: Reference = image.parse().map_err(|error| invalid(format!("{error}"), span.line()))?;
+    Ok(ExternalSpec {
+        span: Some(span.clone()),
+        image: Spanned::new(reference, span),
+        platforms: None,
+        published: None,
+        exclude: None,
+    })
+}
+
 /// Fills in the defaults.
-fn finish(native: Native, file: PathBuf, root: PathBuf, vars: IndexMap<String, super::Variable>) -> Project {
+fn finish(
+    native: Native,
+    finds: Vec<Find>,
+    file: PathBuf,
+    root: PathBuf,
+    vars: IndexMap<String, super::Variable>,
+) -> Project {
     let context = native.context.unwrap_or_else(|| Spanned::unplaced(ContextRef::Directory(root.clone())));
     let components = native.components.into_iter().map(|(name, raw)| {
         let mut spec = raw.rest;
+        spec.span = header_or_root(raw.header.as_ref(), native.discover.as_ref());
         let own = raw.context.unwrap_or_else(|| context.clone());
         spec.dockerfile = raw.dockerfile.unwrap_or_else(|| {
             let folder = match &own.value {
                 ContextRef::Directory(path) => path.clone(),
                 ContextRef::Component(_) | ContextRef::Remote(_) => root.clone(),
             };
-            Spanned { value: folder.join("Dockerfile"), span: Some(raw.header.clone()) }
+            Spanned { value: folder.join("Dockerfile"), span: raw.header.clone() }
         });
         spec.context = own;
         for (key, value) in &native.labels {
@@ -130,6 +194,7 @@ fn finish(native: Native, file: PathBuf, root: PathBuf, vars: IndexMap<String, s
         services: native.services,
         builders: native.builders,
         groups: native.groups,
+        finds,
         file,
         root,
     }

@@ -5,6 +5,7 @@
 //! references to other components, Dockerfiles) is judged by `plan`. The only disk access is reading, in `files` and
 //! `discover`; nothing here reads the environment: what of it may be used comes in with the request.
 
+mod discover;
 mod document;
 mod error;
 mod files;
@@ -21,8 +22,8 @@ pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
 pub use load::load;
 pub use project::{
-    BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, LoadRequest, Origin, Project, Readiness, SecretSpec,
-    ServiceSpec, Variable,
+    BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
+    SecretSpec, ServiceSpec, Variable,
 };
 pub use template::{Rendered, render};
 

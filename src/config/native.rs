@@ -34,13 +34,16 @@ pub(super) struct Native {
 pub(super) struct DiscoverSpec {
     /// Globs of folders, relative to `directory`.
     pub(super) roots: Vec<Spanned<String>>,
+    /// Paths or globs of files that are left out, with the reason.
+    pub(super) exclude: IndexMap<String, Spanned<String>>,
     /// Folder of the file that holds them.
     pub(super) directory: PathBuf,
 }
 
 /// A `[component.*]` before defaults.
 pub(super) struct RawComponent {
-    pub(super) header: Span,
+    /// Its header; none for one that was found.
+    pub(super) header: Option<Span>,
     pub(super) dockerfile: Option<Spanned<PathBuf>>,
     pub(super) context: Option<Spanned<ContextRef>>,
     /// Everything else; its `dockerfile` and `context` are placeholders.
@@ -323,8 +326,9 @@ fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
     let mut reader = TableReader::new("[discover]".to_owned(), table);
     let roots = reader.take("roots").map(|node| reading.list("roots", node)).unwrap_or_default();
     let roots: Vec<_> = roots.iter().filter_map(|item| reading.nonempty("roots", item)).collect();
+    let exclude = reader.take("exclude").map(|node| texts(reading, "exclude", node)).unwrap_or_default();
     reader.finish(reading);
-    Some(DiscoverSpec { roots, directory: node.directory.to_path_buf() })
+    Some(DiscoverSpec { roots, exclude, directory: node.directory.to_path_buf() })
 }
 
 fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, entry: &Entry) -> Option<RawComponent> {
@@ -369,7 +373,7 @@ fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, en
             texts(reading, "extra-hosts", node).into_iter().map(|(host, address)| (host, address.value)).collect();
     }
     reader.finish(reading);
-    Some(RawComponent { header: entry.key.clone(), dockerfile, context: context_spec, rest: spec })
+    Some(RawComponent { header: Some(entry.key.clone()), dockerfile, context: context_spec, rest: spec })
 }
 
 /// Platforms of one component: a list that is there must name one.

@@ -49,8 +49,28 @@ pub struct Project {
     pub services: IndexMap<ComponentName, ServiceSpec>,
     /// `[builder.*]`.
     pub builders: IndexMap<String, BuilderSpec>,
-    /// `[group.*]`: a name for several components on a command line.
+    /// `[group]`: a name for several components on a command line.
     pub groups: IndexMap<String, Vec<Spanned<ComponentName>>>,
+    /// Every Dockerfile-like file in the roots of `[discover]` and what it is, by path. Empty without `[discover]`.
+    pub finds: Vec<Find>,
+}
+
+/// A file that discovery found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Find {
+    /// Its path, relative to the project's root where it is below it.
+    pub path: PathBuf,
+    /// What it is.
+    pub outcome: FindOutcome,
+}
+
+/// What a file that discovery found is. One that is nothing is an error instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindOutcome {
+    /// It makes this component or external (which may be excluded).
+    Component(ComponentName),
+    /// `[discover] exclude` leaves it out, for this reason.
+    LeftOut(String),
 }
 
 /// One `[component.NAME]`.

@@ -62,6 +62,7 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         cells,
         services,
         builders: project.builders.clone(),
+        finds: project.finds.clone(),
         subset: Subset { platforms: options.platforms.is_some(), names: !options.names.is_empty() },
     })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span};
-use crate::config::{BuilderSpec, Readiness, SecretSpec};
+use crate::config::{BuilderSpec, Find, Readiness, SecretSpec};
 
 /// What a command line narrows or replaces.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +70,8 @@ pub struct Plan {
     pub services: IndexMap<ComponentName, PlannedService>,
     /// Named builders.
     pub builders: IndexMap<String, BuilderSpec>,
+    /// Every Dockerfile-like file that discovery found and what it is.
+    pub finds: Vec<Find>,
     /// What of the command line narrowed this plan, if anything did.
     pub subset: Subset,
 }

@@ -1,8 +1,10 @@
 //! From files to a plan: what is refused and in which words, and what comes out.
 
+mod discovery;
 mod matrix;
 mod refusals;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +65,7 @@ pub(crate) fn project(toml: &str, components: &[&str]) -> Folder {
     let folder = Folder::new(&[]);
     for name in components {
         if !text.contains(&format!("[component.{name}]")) {
-            text += &format!("\n[component.{name}]\n");
+            let _ = writeln!(text, "\n[component.{name}]");
         }
         let header = format!("[component.{name}]\n");
         text = text.replace(&header, &format!("{header}dockerfile = \"src/{name}/Dockerfile\"\n"));

@@ -73,7 +73,7 @@ impl Shared {
         let sources = sources(request);
         let key = key(request, recipe, &sources);
         let entry = self.context_entry(&key);
-        let session = entry.0.get_or_try_init(|| self.open_context(&key, sources)).await?.clone();
+        let session = entry.0.get_or_try_init(|| self.open_context(&key, sources, request)).await?.clone();
         Ok(ContextLease { _entry: entry, session })
     }
 
@@ -90,10 +90,17 @@ impl Shared {
         entry
     }
 
-    async fn open_context(&self, key: &str, sources: Vec<LocalSource>) -> Result<Arc<ContextSession>, EngineError> {
+    async fn open_context(
+        &self,
+        key: &str,
+        sources: Vec<LocalSource>,
+        request: &BuildRequest,
+    ) -> Result<Arc<ContextSession>, EngineError> {
         const METHODS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/moby.filesync.v1.FileSync/DiffCopy"];
         let (sent, failure) = (Arc::new(AtomicU64::new(0)), LocalFailureSlot::default());
-        let files = FileSyncServer::new(FileSync::new(sources, sent.clone(), failure.clone()))
+        let files = FileSync::new(sources, sent.clone(), failure.clone())
+            .warn_to(request.events.clone(), Some(request.cell.clone()));
+        let files = FileSyncServer::new(files)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
         let routes = Routes::new(HealthServer::new(Health)).add_service(files);

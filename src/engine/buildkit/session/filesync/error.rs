@@ -1,0 +1,54 @@
+use std::io;
+
+use super::super::LocalFailure;
+use super::tree::printable;
+use crate::dockerfile::ignore::IgnoreError;
+
+/// Why a directory cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// A file, or the directory itself, cannot be sent.
+    #[error("cannot send `{path}`: {reason}")]
+    File {
+        /// The file, made printable.
+        path: String,
+        /// Why.
+        reason: String,
+        /// Whether the file system is to blame rather than the file's name or kind.
+        disk: bool,
+    },
+    /// The daemon's patterns make no sense.
+    #[error("cannot send `{source_name}`: {error}")]
+    Pattern {
+        /// What the daemon asked for.
+        source_name: String,
+        /// What is wrong.
+        error: IgnoreError,
+    },
+    /// Nobody wants the files any more.
+    #[error("the transfer was given up")]
+    GivenUp,
+}
+
+impl SendError {
+    pub(super) fn io(path: &[u8], error: &io::Error) -> Self {
+        Self::File { path: printable(path), reason: error.to_string(), disk: true }
+    }
+
+    pub(super) fn refused(path: &[u8], reason: &str) -> Self {
+        Self::File { path: printable(path), reason: reason.to_owned(), disk: false }
+    }
+
+    /// What the user is told, if it is the user's concern.
+    pub(super) fn to_failure(&self) -> Option<LocalFailure> {
+        match self {
+            Self::File { path, reason, disk } => {
+                Some(LocalFailure { path: path.clone(), reason: reason.clone(), disk: *disk })
+            }
+            Self::Pattern { source_name, error } => {
+                Some(LocalFailure { path: source_name.clone(), reason: error.to_string(), disk: false })
+            }
+            Self::GivenUp => None,
+        }
+    }
+}

@@ -9,7 +9,7 @@ pub(super) fn remove_tree(path: &Path) {
 
 /// Removes the cgroup `name` in every hierarchy of this machine. Only empty cgroups can be removed (cgroups(7)), and nothing
 /// else is asked for: one that still has a process stays.
-pub(super) fn remove_cgroup(name: &str) {
+pub fn remove_cgroup(name: &str) {
     // A name with a separator could lead anywhere.
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return;

@@ -13,9 +13,11 @@ mod lock;
 mod mount;
 mod probe;
 mod process;
+mod signal;
 mod supervise;
 
 pub use child::{Child, ChildCommand, ChildExit, Identity, Lifeline, Processes};
+pub use cleanup::remove_cgroup;
 pub use emulation::Emulation;
 pub use error::{Stage, SysError};
 pub use id_map::{IdMap, NoRanges, User};

@@ -34,7 +34,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
 use super::child::{ChildCommand, Identity, Processes};
-use super::{Stage, cleanup, mount, process};
+use super::{Stage, cleanup, mount, process, signal};
 
 /// First argument of the supervisor. Not a command of the public face: `main` looks for it before it parses anything.
 const SUPERVISOR: &str = "__supervise";
@@ -211,6 +211,7 @@ fn supervise(orders: &Orders, words: &[OsString]) -> Result<u8, Failed> {
         .spawn()
         .map_err(|error| (Stage::ProcessNamespace, error))
         .and_then(|mut init| {
+            signal::ignore_termination();
             // From here on init alone reports; a copy of the pipe here would hide from catamaran that init died.
             silence().map_err(|error| (Stage::Program, error))?;
             init.wait().map_err(|error| (Stage::Program, error))
@@ -245,6 +246,7 @@ fn init(orders: &Orders, _words: &[OsString]) -> Result<u8, Failed> {
         mount::hide(path).map_err(|error| (Stage::Hide, error))?;
     }
     let program = start(orders).map_err(|error| (Stage::Program, error))?;
+    signal::ignore_termination();
     Report::Started.send();
     silence().map_err(|error| (Stage::Program, error))?;
     let code = watch(program);

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rustix::process::{Pid, Signal};
+
 use super::bench::{Bench, Owner, Who, until};
 use super::survivors::{Process, cgroups, descendants, mounts_below, names, running};
 
@@ -104,6 +106,9 @@ fn a_killed_supervisor_takes_everything_along() {
     until("the step's port is free", || !busy.step.serves());
     busy.owner.tell("words");
     assert_eq!(busy.owner.answer(), "buildkitd was ended by signal 9");
+    // Empty cgroups and the private directory are all that is left; a later start sweeps them.
+    catamaran::sys::remove_cgroup(&busy.run);
+    assert_eq!(cgroups(&busy.run), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -115,12 +120,30 @@ fn the_end_of_the_daemon_is_noticed_and_told() {
     busy.leaves_nothing();
 }
 
+/// A service manager signals everything in a control group at once: those who clean up must outlast the others.
+#[test]
+fn a_supervisor_that_is_asked_to_end_goes_on() {
+    let mut busy = Busy::new(Who::Myself);
+    let owner = busy.owner.process.id();
+    let supervisor = busy.processes.iter().find(|process| parent(process.pid) == Some(owner)).expect("a child");
+    let init = busy.processes.iter().find(|process| parent(process.pid) == Some(supervisor.pid)).expect("a child");
+    for process in [supervisor, init] {
+        for request in [Signal::TERM, Signal::INT, Signal::HUP] {
+            send(process.pid, request);
+        }
+    }
+    assert!(busy.step.serves());
+    busy.owner.tell("stop");
+    assert_eq!(busy.owner.answer(), "stopped");
+    busy.leaves_nothing();
+}
+
 /// Ctrl-C in a terminal signals the whole foreground group: the builder must not end before its owner wants it to.
 #[test]
 fn a_signal_to_the_owners_group_does_not_reach_the_builder() {
     let mut busy = Busy::new(Who::Myself);
-    let group = rustix::process::Pid::from_child(&busy.owner.process);
-    rustix::process::kill_process_group(group, rustix::process::Signal::INT).expect("a group");
+    let group = Pid::from_child(&busy.owner.process);
+    rustix::process::kill_process_group(group, Signal::INT).expect("a group");
     // The owner has no handler and dies of it; what is left then goes the way of every other death.
     busy.owner.process.wait().expect("a child");
     busy.leaves_nothing();
@@ -178,8 +201,12 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it may be killed");
+    send(pid, Signal::KILL);
+}
+
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("it may be signalled");
 }
 
 /// There the kernel lets nobody have a process namespace that is of use, and the second best has to do.

@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::sys;
+
 /// Bytes of a UNIX socket's path: `sun_path` of unix(7) without the zero at its end.
 const SOCKET_PATH_LIMIT: usize = 107;
 
@@ -72,6 +74,7 @@ fn sweep(parent: &Path) {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
             && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == user && is_old(&meta));
         if ours && is_dead(&entry.path()) {
+            sys::remove_cgroup(&entry.file_name().to_string_lossy());
             // Somebody else may be sweeping, too.
             drop(fs::remove_dir_all(entry.path()));
         }

@@ -57,7 +57,7 @@ impl StartedBuilder {
     /// # Errors
     /// [`EngineError::CannotStart`] with the cause, what to do about it, and the end of the daemon's log if it got so far.
     pub async fn start(options: DaemonOptions) -> Result<Self, EngineError> {
-        let options = Arc::new(options);
+        let options = Arc::new(absolute(options)?);
         let (socket, builder) = match launch(&options, Processes::Own).await {
             Err(Failed::MaskedProc) => launch(&options, Processes::Shared).await,
             other => other,
@@ -98,6 +98,14 @@ impl StartedBuilder {
             }
         }
     }
+}
+
+/// The daemon and its supervisor run in `/`.
+fn absolute(mut options: DaemonOptions) -> Result<DaemonOptions, EngineError> {
+    for path in [&mut options.binary, &mut options.root, &mut options.run_dir, &mut options.log] {
+        *path = std::path::absolute(&*path).map_err(|error| causes::cannot_write(path, &error))?;
+    }
+    Ok(options)
 }
 
 /// Why a daemon is not running.

@@ -5,5 +5,6 @@ mod builder;
 mod bundle;
 mod engine;
 mod plan;
+mod registry;
 mod support;
 mod verify;

@@ -1,0 +1,149 @@
+//! The same release through registries of three makes, read back by programs that share no code with ours.
+
+use std::sync::Arc;
+
+use catamaran::base::{ErrorClass, Failure as _};
+use catamaran::event::NoEvents;
+use catamaran::registry::{Confirmation, PushReceipt, RegistryClient, RegistryError, Release, TagChange, push};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::registry::{Make, PASSWORD, Registry, Setup, USER, skopeo};
+use crate::support::release::{Account, Images, client, options};
+
+async fn pushed(client: &RegistryClient, images: &Images, release: Release) -> Result<PushReceipt, RegistryError> {
+    push(client, &images.layout, release, Arc::new(NoEvents), &CancellationToken::new()).await
+}
+
+const NAMES: [&str; 4] = ["base", "nginx", "gitea", "slurm-master"];
+
+/// What every make must do: take the release whole, the shared layer once, and a second push without a byte.
+async fn takes_a_release(make: Make) {
+    let registry = Registry::start(make, &Setup::default());
+    let images = Images::new();
+    let shared = images.layer("shared", 5 << 20);
+    let prefix = registry.reference("fleet");
+    let release = images.release(&prefix, &NAMES, "1.0", std::slice::from_ref(&shared));
+    let client = client();
+
+    let first = pushed(&client, &images, release.clone()).await.expect("pushed");
+    // 5 MiB once, two layers of 3000 bytes and two configs for each image, and manifests, three times (twice an index).
+    assert!(first.bytes_sent > shared.size && first.bytes_sent < shared.size + 100_000, "{first:?}");
+    for (repository, item) in first.repositories.iter().zip(&release.items) {
+        assert_eq!(repository.index, item.index.digest);
+        assert_eq!(repository.tags[0].change, TagChange::Created);
+        assert_eq!(repository.tags[0].confirmed, Confirmation::IndependentReader);
+    }
+
+    let again = pushed(&client, &images, release.clone()).await.expect("pushed again");
+    assert_eq!((again.requests, again.bytes_sent, again.uploaded), (NAMES.len() as u64, 0, 0), "{again:?}");
+    assert_eq!(again.repositories[0].tags[0].change, TagChange::Unchanged);
+
+    for item in &release.items {
+        let reference = format!("docker://{}:1.0", item.repository);
+        let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &reference]);
+        assert_eq!(raw.as_bytes(), images.read(&item.index), "the bytes are as they were made");
+        for architecture in ["amd64", "arm64"] {
+            let read = skopeo(&["--override-arch", architecture, "inspect", "--tls-verify=false", &reference]);
+            assert!(read.contains(&format!("\"Architecture\": \"{architecture}\"")), "{read}");
+        }
+    }
+    let whole = format!("dir:{}", images.path().join("copy").display());
+    skopeo(&["copy", "-q", "--all", "--src-tls-verify=false", &format!("docker://{prefix}/nginx:1.0"), &whole]);
+}
+
+#[tokio::test]
+async fn debians_registry_takes_a_release() {
+    takes_a_release(Make::Debian).await;
+}
+
+#[tokio::test]
+async fn the_reference_registry_takes_a_release() {
+    takes_a_release(Make::Reference).await;
+}
+
+#[tokio::test]
+async fn cranes_registry_takes_a_release() {
+    takes_a_release(Make::Crane).await;
+}
+
+#[tokio::test]
+async fn a_shared_layer_is_sent_once_and_mounted() {
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let images = Images::new();
+    let shared = images.layer("shared", 1 << 20);
+    let release = images.release(&registry.reference("fleet"), &NAMES, "1.0", std::slice::from_ref(&shared));
+    let receipt = pushed(&client(), &images, release).await.expect("pushed");
+    assert_eq!((receipt.mounted, receipt.bytes_mounted), (3, 3 << 20));
+    // Of each image two layers and two configs are its own.
+    assert_eq!(receipt.uploaded, 1 + 4 * NAMES.len());
+    assert_eq!(receipt.warnings, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_changed_image_sends_what_changed() {
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let images = Images::new();
+    let shared = images.layer("shared", 1 << 20);
+    let prefix = registry.reference("fleet");
+    let client = client();
+    let old = images.release(&prefix, &NAMES, "1.0", std::slice::from_ref(&shared));
+    pushed(&client, &images, old.clone()).await.expect("pushed");
+
+    let mut new = old;
+    new.items[1].index = images.image("nginx", "1.0, mended", std::slice::from_ref(&shared), 3000);
+    let receipt = pushed(&client, &images, new.clone()).await.expect("pushed");
+    let changes: Vec<TagChange> = receipt.repositories.iter().map(|repository| repository.tags[0].change).collect();
+    assert_eq!(changes, [TagChange::Unchanged, TagChange::Moved, TagChange::Unchanged, TagChange::Unchanged]);
+    assert_eq!(receipt.uploaded, 4, "two layers and two configs");
+    assert!(receipt.bytes_sent < 20_000, "{receipt:?}");
+    let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{prefix}/nginx:1.0")]);
+    assert_eq!(raw.as_bytes(), images.read(&new.items[1].index));
+}
+
+#[tokio::test]
+async fn a_private_authority_and_a_password() {
+    let registry = Registry::start(Make::Debian, &Setup { password: true, tls: true });
+    let images = Images::new();
+    let release = images.release(&registry.reference("fleet"), &NAMES[..2], "1.0", &[images.layer("shared", 300_000)]);
+
+    let mut trusting = options();
+    trusting.extra_ca = vec![registry.authority()];
+    trusting.credentials = Account::basic(USER, PASSWORD);
+    let good = RegistryClient::new(trusting.clone()).expect("a client");
+    let receipt = pushed(&good, &images, release.clone()).await.expect("pushed");
+    assert_eq!(receipt.repositories[1].tags[0].confirmed, Confirmation::IndependentReader);
+
+    // Loopback is spoken to as it speaks, and it speaks TLS: a certificate that cannot be trusted is no reason for less.
+    let mut doubting = options();
+    doubting.credentials = Account::basic(USER, PASSWORD);
+    let error = pushed(&RegistryClient::new(doubting).expect("a client"), &images, release.clone()).await;
+    let error = error.expect_err("an authority that nobody trusts");
+    assert_eq!(error.class(), ErrorClass::Network, "{error}");
+    assert!(error.help().is_some_and(|help| help.contains("--ca FILE")), "{error}: {:?}", error.help());
+
+    for (credentials, words) in
+        [(Account::basic(USER, "wrong"), "refuses the credentials"), (Account::basic("nobody", PASSWORD), "refuses")]
+    {
+        let wrong = RegistryClient::new(catamaran::registry::RegistryOptions { credentials, ..trusting.clone() });
+        let error = pushed(&wrong.expect("a client"), &images, release.clone()).await.expect_err("a wrong password");
+        assert_eq!(error.class(), ErrorClass::Auth);
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("the test's pocket")), "{:?}", error.help());
+    }
+    let anonymous = RegistryClient::new(catamaran::registry::RegistryOptions {
+        credentials: Arc::new(catamaran::registry::NoCredentials),
+        ..trusting
+    });
+    let error = pushed(&anonymous.expect("a client"), &images, release).await.expect_err("no password");
+    assert!(error.to_string().contains("wants a password, and none was found"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let images = Images::new();
+    let address = crate::support::registry::free_address();
+    let release = images.release(&format!("{address}/fleet"), &["nginx"], "1.0", &[]);
+    let error = pushed(&client(), &images, release).await.expect_err("nobody is there");
+    assert_eq!(error.class(), ErrorClass::Network);
+    assert!(error.to_string().contains("refused") && error.to_string().contains(&address), "{error}");
+}

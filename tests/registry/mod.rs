@@ -1,0 +1,7 @@
+//! The registry client against real registries and against a scripted one that misbehaves.
+
+mod faults;
+mod login;
+mod make;
+mod reading;
+mod release;

@@ -1,0 +1,136 @@
+//! Small releases in a layout, made by hand: no code of the program decides what they look like.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catamaran::base::{CredentialFuture, CredentialSource, Credentials, Descriptor, Digest, Secret, media_type};
+use catamaran::registry::{
+    NoCredentials, RegistryClient, RegistryOptions, Release, ReleaseItem, RetryPolicy, Timeouts,
+};
+use catamaran::store::{BlobSource as _, Layout};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A layout in a folder that ends with it.
+pub(crate) struct Images {
+    pub(crate) layout: Layout,
+    folder: TempDir,
+}
+
+impl Images {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("layout").tempdir().expect("a folder");
+        let layout = Layout::create(folder.path().join("layout")).expect("a layout");
+        Self { layout, folder }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// A layer of `size` bytes that nothing compresses; equal seeds are equal layers.
+    pub(crate) fn layer(&self, seed: &str, size: usize) -> Descriptor {
+        let mut bytes = Vec::with_capacity(size + 32);
+        let mut block = Digest::of(seed);
+        while bytes.len() < size {
+            bytes.extend_from_slice(block.raw());
+            block = Digest::of(block.raw());
+        }
+        bytes.truncate(size);
+        self.layout.put(media_type::LAYER_GZIP, &bytes).expect("a blob")
+    }
+
+    /// An image of one platform: `os/architecture`.
+    pub(crate) fn manifest(&self, name: &str, platform: &str, layers: &[Descriptor]) -> Descriptor {
+        let (os, architecture) = platform.split_once('/').expect("os/architecture");
+        let config = json!({
+            "architecture": architecture, "os": os, "config": {"Labels": {"name": name}},
+            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()}
+        });
+        let config = self.layout.put(media_type::CONFIG, config.to_string().as_bytes()).expect("a blob");
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media_type::MANIFEST, "config": config, "layers": layers
+        });
+        let mut descriptor = self.layout.put(media_type::MANIFEST, manifest.to_string().as_bytes()).expect("a blob");
+        let entry = json!({"os": os, "architecture": architecture});
+        descriptor.platform = Some(serde_json::from_value(entry).expect("a map"));
+        descriptor
+    }
+
+    /// An index over these.
+    pub(crate) fn index(&self, manifests: &[Descriptor]) -> Descriptor {
+        let index = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": manifests});
+        self.layout.put(media_type::INDEX, index.to_string().as_bytes()).expect("a blob")
+    }
+
+    /// An index for amd64 and arm64: `shared` below one layer of its own for each platform, of `size` bytes.
+    pub(crate) fn image(&self, name: &str, version: &str, shared: &[Descriptor], size: usize) -> Descriptor {
+        let manifests: Vec<Descriptor> = ["linux/amd64", "linux/arm64"]
+            .iter()
+            .map(|platform| {
+                let own = self.layer(&format!("{name} {version} {platform}"), size);
+                let layers: Vec<Descriptor> = shared.iter().cloned().chain([own]).collect();
+                self.manifest(&format!("{name} {version}"), platform, &layers)
+            })
+            .collect();
+        self.index(&manifests)
+    }
+
+    /// `names` under `prefix`, each with one tag, all of one version.
+    pub(crate) fn release(&self, prefix: &str, names: &[&str], version: &str, shared: &[Descriptor]) -> Release {
+        let items = names.iter().map(|name| item(prefix, name, version, self.image(name, version, shared, 3000)));
+        Release { items: items.collect() }
+    }
+
+    /// The bytes of a blob.
+    pub(crate) fn read(&self, descriptor: &Descriptor) -> Vec<u8> {
+        self.layout.read(descriptor, u64::MAX).expect("a blob")
+    }
+}
+
+pub(crate) fn item(prefix: &str, name: &str, tag: &str, index: Descriptor) -> ReleaseItem {
+    ReleaseItem {
+        component: name.parse().expect("a name"),
+        index,
+        repository: format!("{prefix}/{name}").parse().expect("a repository"),
+        tags: vec![tag.parse().expect("a tag")],
+    }
+}
+
+/// Options that lose no time: waits of milliseconds, patience of a second.
+pub(crate) fn options() -> RegistryOptions {
+    // The one in the process may have been chosen by another test: either is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut options = RegistryOptions::new(Arc::new(NoCredentials));
+    options.retry = RetryPolicy {
+        tries: 6,
+        first_wait: Duration::from_millis(4),
+        longest_wait: Duration::from_millis(20),
+        longest_retry_after: Duration::from_secs(5),
+    };
+    options.timeouts = Timeouts { connect: Duration::from_secs(5), progress: Duration::from_secs(20) };
+    options
+}
+
+pub(crate) fn client() -> RegistryClient {
+    RegistryClient::new(options()).expect("a client")
+}
+
+/// One account for every host.
+pub(crate) struct Account(pub(crate) Credentials);
+
+impl Account {
+    pub(crate) fn basic(user: &str, password: &str) -> Arc<Self> {
+        Arc::new(Self(Credentials::Basic { username: user.to_owned(), password: Secret::new(password) }))
+    }
+}
+
+impl CredentialSource for Account {
+    fn credentials<'a>(&'a self, _host: &'a str, _repository: Option<&'a str>) -> CredentialFuture<'a> {
+        Box::pin(async { Ok(Some(self.0.clone())) })
+    }
+
+    fn places(&self) -> Vec<String> {
+        vec!["the test's pocket".to_owned()]
+    }
+}

@@ -1,6 +1,6 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -9,28 +9,25 @@ use tokio::time::Instant;
 use super::trouble::Trouble;
 use super::{RegistryError, RetryPolicy};
 
-/// The mood of one host, shared by everything that talks to it: a pause it asked for concerns all workers, and when one
-/// operation has used up its tries the others do not each start their own series.
+/// The mood of one host, shared by everything that talks to it: a pause it asked for concerns all workers, and failures
+/// without any success between them are counted together, so that many workers do not each make a series of their own.
 #[derive(Debug)]
 pub(super) struct Pace {
     until: Mutex<Option<Instant>>,
     /// The host said 429 without saying for how long: one request at a time until it has taken some.
     narrow: AtomicU32,
     gate: Semaphore,
-    exhausted: AtomicBool,
+    strikes: AtomicU32,
 }
 
+/// Failures in a row, over all workers, that end every series; in units of one operation's tries.
+const PATIENCE: u32 = 3;
 /// Successes in a row after which a host that limited us is trusted with parallel requests again.
 const RECOVERY: u32 = 16;
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            until: Mutex::new(None),
-            narrow: AtomicU32::new(0),
-            gate: Semaphore::new(1),
-            exhausted: AtomicBool::new(false),
-        }
+        Self { until: Mutex::new(None), narrow: AtomicU32::new(0), gate: Semaphore::new(1), strikes: AtomicU32::new(0) }
     }
 }
 
@@ -50,7 +47,7 @@ impl Pace {
 
     /// The host answered as it should.
     pub(super) fn succeeded(&self) {
-        self.exhausted.store(false, Ordering::Relaxed);
+        self.strikes.store(0, Ordering::Relaxed);
         let _ = self.narrow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     }
 
@@ -85,8 +82,8 @@ impl Tries {
             return Err(trouble.into_error());
         }
         self.made += trouble.weight;
-        if self.made >= self.policy.tries || pace.exhausted.load(Ordering::Relaxed) {
-            pace.exhausted.store(true, Ordering::Relaxed);
+        let strikes = pace.strikes.fetch_add(trouble.weight, Ordering::Relaxed) + trouble.weight;
+        if self.made >= self.policy.tries || strikes >= self.policy.tries.saturating_mul(PATIENCE) {
             return Err(self.give_up(trouble));
         }
         let doubled = self.policy.first_wait.saturating_mul(1 << (self.made - 1).min(16));
@@ -169,8 +166,9 @@ mod tests {
             assert!(*wait >= longest / 2 && *wait <= longest, "{wait:?} of {longest:?}");
         }
         assert!(matches!(error, RegistryError::Refused { status: 503, .. }));
-        // Another operation at the same host does not start a series of its own.
-        assert!(Tries::new(policy()).after(&pace, trouble(503, None)).is_err());
+        // Other operations at the same host do not each make a series of their own.
+        let mut series = std::iter::from_fn(|| Some(Tries::new(policy()).after(&pace, trouble(503, None)).is_ok()));
+        assert_eq!(series.position(|goes_on| !goes_on), Some(7), "twelve failures in a row end it");
         pace.succeeded();
         assert!(Tries::new(policy()).after(&pace, trouble(503, None)).is_ok());
     }

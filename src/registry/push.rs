@@ -265,12 +265,24 @@ async fn read_back_by_digest(client: &RegistryClient, items: &[Item]) -> Result<
 
 /// Does `work` for everything in `input`, much of it at once, and all of it even if some fails: what is done need not be
 /// done again by the next run. Results come in no particular order.
-pub(super) async fn at_once<I, T, F>(input: Vec<I>, work: impl FnMut(I) -> F) -> Result<Vec<T>, RegistryError>
+///
+/// Not an `async fn`: the futures are made before the first await, so that `work` itself is not part of what waits.
+pub(super) fn at_once<I, T, F>(
+    input: Vec<I>,
+    work: impl FnMut(I) -> F,
+) -> impl Future<Output = Result<Vec<T>, RegistryError>>
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
-    let results: Vec<Result<T, RegistryError>> =
-        stream::iter(input).map(work).buffer_unordered(AT_ONCE).collect().await;
+    let futures: Vec<F> = input.into_iter().map(work).collect();
+    gather(futures)
+}
+
+async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, RegistryError>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+{
+    let results: Vec<Result<T, RegistryError>> = stream::iter(futures).buffer_unordered(AT_ONCE).collect().await;
     let mut done = Vec::with_capacity(results.len());
     let mut failed = Vec::new();
     for result in results {

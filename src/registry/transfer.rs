@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::auth::Scopes;
@@ -11,7 +11,7 @@ use super::mount_plan::{self, BlobJob, Needs};
 use super::push::{Item, at_once};
 use super::upload::{Sessions, Upload};
 use super::{PushReceipt, RegistryClient, RegistryError};
-use crate::base::Descriptor;
+use crate::base::{Descriptor, ErrorClass, Failure as _};
 use crate::event::EventSink;
 use crate::store::Layout;
 
@@ -60,14 +60,38 @@ impl Transfer {
             let total = jobs.iter().map(|job| job.blob.size).sum();
             let what = format!("push {}", registry.name);
             let meter = Arc::new(Meter::new(what, total, Arc::clone(&self.events)));
-            let done = at_once(jobs, |job| self.job(&registry.targets, job, &meter)).await;
+            let given_up = AtomicBool::new(false);
+            let done = at_once(jobs, |job| self.job_unless(&given_up, &registry.targets, job, &meter)).await;
             if done.is_ok() && total > 0 {
                 meter.finish();
             }
             done.map(drop)
         })
         .await
-        .map(drop)
+        .map(drop)?;
+        // Sessions that broke on the way: now nobody goes back to them.
+        self.client.abandon(&self.sessions).await;
+        Ok(())
+    }
+
+    /// One blob, unless the registry has failed for others already: a host that is gone is not asked once per blob.
+    async fn job_unless(
+        &self,
+        given_up: &AtomicBool,
+        targets: &[Target],
+        job: BlobJob,
+        meter: &Arc<Meter>,
+    ) -> Result<(), RegistryError> {
+        if given_up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let done = self.job(targets, job, meter).await;
+        if let Err(error) = &done
+            && matches!(error.class(), ErrorClass::Network | ErrorClass::RateLimited)
+        {
+            given_up.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
     /// One blob at one registry: sent to the first repository that takes it, mounted into the others from there.

@@ -11,6 +11,7 @@ use super::blob::on_disk;
 use super::call::{BlobPayload, Call, Gauge, Payload};
 use super::client::{Target, with_digest};
 use super::pace::Tries;
+use super::push::at_once;
 use super::response::Response;
 use super::trouble::Trouble;
 use super::{RegistryClient, RegistryError};
@@ -28,8 +29,8 @@ pub(super) struct Upload<'a> {
     pub(super) gauge: Gauge,
 }
 
-/// Upload sessions that are open at registries, so that a cancelled push can close them: a registry keeps their bytes for
-/// days otherwise.
+/// Upload sessions that are open at registries, or were left behind broken, so that they can be closed in the end: a
+/// registry keeps their bytes for days otherwise.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sessions(Arc<Mutex<Vec<(Target, Url)>>>);
 
@@ -67,10 +68,14 @@ impl RegistryClient {
                 Err(trouble) if !trouble.transient => return Err(trouble.into_error()),
                 Err(trouble) => Step::Anew(trouble),
             };
-            upload.sessions.close(&url);
             match step {
-                Step::Done => return Ok(()),
+                Step::Done => {
+                    upload.sessions.close(&url);
+                    return Ok(());
+                }
                 Step::Anew(trouble) => {
+                    // Nothing was taken by a registry that only asked to wait: the session is as it was.
+                    session = trouble.limited.then_some(url);
                     upload.gauge.take_back(upload.gauge.get() - sent_before);
                     self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await?;
                     if self.has_blob(target, descriptor, &scopes).await? {
@@ -151,11 +156,14 @@ impl RegistryClient {
         }
     }
 
-    /// Tells registries that open uploads will not be finished. Best effort: their answers change nothing.
+    /// Tells registries that uploads which are open will not be finished. Best effort: their answers change nothing.
     pub(super) async fn abandon(&self, sessions: &Sessions) {
         let open = std::mem::take(&mut *sessions.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let deletions = open.into_iter().map(|(target, url)| async move { self.close_session(&target, url).await });
-        drop(tokio::time::timeout(FAREWELL, futures_util::future::join_all(deletions)).await);
+        let deletions = at_once(open, |(target, url)| async move {
+            self.close_session(&target, url).await;
+            Ok(())
+        });
+        drop(tokio::time::timeout(FAREWELL, deletions).await);
     }
 
     /// distribution-spec, "Canceling an upload": DELETE to the location.

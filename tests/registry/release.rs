@@ -1,1 +1,219 @@
+//! A release is all or nothing: tags last, all of them, and back again if they cannot all move.
 
+use std::sync::Arc;
+
+use catamaran::base::{Digest, ErrorClass, Failure as _};
+use catamaran::event::{Event, NoEvents};
+use catamaran::registry::{PushReceipt, RegistryClient, RegistryError, Release, push};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::release::{Images, client, item};
+use crate::support::scripted::{Act, Login, Scripted, error_body};
+
+const NAMES: [&str; 4] = ["base", "nginx", "gitea", "slurm-master"];
+
+/// A registry that holds an old release, and a new one to publish over it.
+struct Case {
+    registry: Scripted,
+    images: Arc<Images>,
+    old: Release,
+    new: Release,
+    client: RegistryClient,
+}
+
+impl Case {
+    async fn new() -> Self {
+        Self::over(Arc::new(Images::new())).await
+    }
+
+    /// The same two releases out of a layout that may have them already.
+    async fn over(images: Arc<Images>) -> Self {
+        let registry = Scripted::start(Login::None).await;
+        let prefix = format!("{}/fleet", registry.address);
+        let shared = images.layer("shared", 300_000);
+        let release = |version: &str| {
+            let mut release = images.release(&prefix, &NAMES, version, std::slice::from_ref(&shared));
+            for item in &mut release.items {
+                item.tags = vec!["stable".parse().expect("a tag")];
+            }
+            release
+        };
+        let (old, new) = (release("1"), release("2"));
+        let case = Self { registry, images, old, new, client: client() };
+        case.push(&case.old).await.expect("the old release");
+        case.registry.calm_down();
+        case
+    }
+
+    async fn push(&self, release: &Release) -> Result<PushReceipt, RegistryError> {
+        let cancel = CancellationToken::new();
+        push(&self.client, &self.images.layout, release.clone(), Arc::new(NoEvents), &cancel).await
+    }
+
+    fn shows(&self, release: &Release) -> Vec<bool> {
+        let shows = |name: &&str| self.registry.tag(&format!("fleet/{name}"), "stable");
+        NAMES.iter().map(shows).zip(&release.items).map(|(shown, item)| shown == Some(item.index.digest)).collect()
+    }
+}
+
+#[tokio::test]
+async fn d22_tags_are_all_old_or_all_new_when_killed_between() {
+    // How many requests a release takes, and which of them are the moment of the tags.
+    let images = Arc::new(Images::new());
+    let case = Case::over(Arc::clone(&images)).await;
+    case.push(&case.new).await.expect("pushed");
+    let own = case
+        .registry
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.headers["user-agent"].to_str().is_ok_and(|agent| agent.starts_with("catamaran/")));
+    let own: Vec<bool> = own.map(|seen| seen.method == "PUT" && seen.target.ends_with("/manifests/stable")).collect();
+    let first_tag = own.iter().position(|tag| *tag).expect("tags moved");
+    assert!(own[first_tag..].iter().all(|tag| *tag), "nothing but tags is done once they move");
+
+    // Killed at every so many requests: the registry hears no more of us from then on.
+    let step = (own.len() / 6).max(1);
+    for kill in (0..own.len()).step_by(step).chain([first_tag - 1, first_tag, own.len() - 1]) {
+        let case = Case::over(Arc::clone(&images)).await;
+        case.registry.script_all(kill, Act::Stall);
+        let cancel = CancellationToken::new();
+        let layout = case.images.layout.clone();
+        let (client, new) = (case.client.clone(), case.new.clone());
+        let run = tokio::spawn(async move { push(&client, &layout, new, Arc::new(NoEvents), &cancel).await.map(drop) });
+        case.registry.wait_for(kill).await;
+        run.abort();
+        drop(run.await);
+
+        let (old, new) = (case.shows(&case.old), case.shows(&case.new));
+        if kill <= first_tag {
+            assert!(old.iter().all(|shows| *shows), "killed at {kill} of {}: {old:?}", own.len());
+        } else {
+            assert!(old.iter().zip(&new).all(|(old, new)| old != new), "each tag shows one of both");
+        }
+
+        // Running it again ends the mix, and sends no blob that is there.
+        let there: Vec<_> = case.new.items.iter().map(|item| item.index.digest).collect();
+        case.registry.calm_down();
+        let receipt = case.push(&case.new).await.expect("finished");
+        assert!(case.shows(&case.new).iter().all(|shows| *shows), "{there:?}");
+        let again = receipt.uploaded;
+        assert!(again <= case.registry.count("PUT", "/blobs/uploads/"));
+        for seen in case.registry.seen().iter().filter(|seen| seen.method == "PUT" && seen.target.contains("/uploads/"))
+        {
+            assert_eq!(seen.status, 201, "no blob is sent that is there: {}", seen.target);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_move_takes_the_others_back() {
+    let case = Case::new().await;
+    let refusal = Act::Answer(409, Vec::new(), error_body("TAG_IMMUTABLE"));
+    case.registry.always("PUT", "/fleet/gitea/manifests/stable", refusal);
+    let error = case.push(&case.new).await.expect_err("one tag is immutable");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(error.to_string().contains("status 409") && error.to_string().contains("gitea"), "{error}");
+    assert_eq!(case.shows(&case.old), [true; 4], "the other tags show the old release again");
+}
+
+#[tokio::test]
+async fn a_mix_that_cannot_be_undone_is_said() {
+    let case = Case::new().await;
+    case.registry.always("PUT", "/fleet/gitea/manifests/stable", Act::Answer(409, Vec::new(), Vec::new()));
+    // Moves once, and then not back.
+    case.registry.script(
+        "PUT",
+        "/fleet/base/manifests/stable",
+        1,
+        usize::MAX,
+        Act::Answer(409, Vec::new(), Vec::new()),
+    );
+    let error = case.push(&case.new).await.expect_err("half");
+    assert!(error.to_string().contains("half published: 1 of its tags are new"), "{error}");
+    let help = error.help().expect("what to do");
+    assert!(
+        help.contains("new: ") && help.contains("fleet/base:stable") && help.contains("fleet/gitea:stable"),
+        "{help}"
+    );
+}
+
+#[tokio::test]
+async fn a_tag_that_shows_it_already_is_no_failure() {
+    let case = Case::new().await;
+    // Somebody else published the same release between our look and our move, and the registry lets no tag change.
+    case.registry.always("PUT", "/fleet/base/manifests/stable", Act::DoneBut(409));
+    case.push(&case.new).await.expect("it is there");
+    assert_eq!(case.shows(&case.new), [true; 4]);
+}
+
+#[tokio::test]
+async fn cancelling_before_the_tags_changes_nothing_and_closes_the_uploads() {
+    let case = Case::new().await;
+    case.registry.next("PUT", "/blobs/uploads/", Act::Stall);
+    let cancel = CancellationToken::new();
+    let (client, layout, new, token) =
+        (case.client.clone(), case.images.layout.clone(), case.new.clone(), cancel.clone());
+    let run = tokio::spawn(async move { push(&client, &layout, new, Arc::new(NoEvents), &token).await });
+    case.registry.wait_for_request("PUT", "/blobs/uploads/").await;
+    cancel.cancel();
+    let error = run.await.expect("no panic").expect_err("cancelled");
+    assert_eq!(error.class(), ErrorClass::Cancelled);
+    assert_eq!(case.shows(&case.old), [true; 4]);
+    assert_eq!(case.registry.open_uploads(), 0, "the registry was told");
+}
+
+#[tokio::test]
+async fn two_images_cannot_claim_one_tag() {
+    let images = Images::new();
+    let release = Release {
+        items: vec![
+            item("127.0.0.1:1/fleet", "a", "1", images.image("a", "1", &[], 10)),
+            item("127.0.0.1:1/fleet", "a", "1", images.image("b", "1", &[], 10)),
+        ],
+    };
+    let result = push(&client(), &images.layout, release, Arc::new(NoEvents), &CancellationToken::new()).await;
+    assert_eq!(result.expect_err("ambiguous").class(), ErrorClass::Config);
+}
+
+#[tokio::test]
+async fn one_release_goes_to_several_registries() {
+    let (one, other) = (Scripted::start(Login::None).await, Scripted::start(Login::None).await);
+    let images = Images::new();
+    let shared = images.layer("shared", 300_000);
+    let mut release = images.release(&format!("{}/fleet", one.address), &NAMES, "1", std::slice::from_ref(&shared));
+    release.items.extend(images.release(&format!("{}/copy", other.address), &NAMES, "1", &[shared]).items);
+    push(&client(), &images.layout, release.clone(), Arc::new(NoEvents), &CancellationToken::new())
+        .await
+        .expect("both");
+    for (item, name) in release.items.iter().zip(NAMES) {
+        assert_eq!(one.tag(&format!("fleet/{name}"), "1"), Some(item.index.digest));
+        assert_eq!(other.tag(&format!("copy/{name}"), "1"), Some(item.index.digest));
+    }
+
+    // One of them refuses: no tag moves at either.
+    let mut next = images.release(&format!("{}/fleet", one.address), &NAMES, "2", &[]);
+    next.items.extend(images.release(&format!("{}/copy", other.address), &NAMES, "2", &[]).items);
+    other.always("PUT", "/manifests/sha256", Act::Answer(403, Vec::new(), error_body("DENIED")));
+    let refused = push(&client(), &images.layout, next, Arc::new(NoEvents), &CancellationToken::new()).await;
+    assert_eq!(refused.expect_err("refused").class(), ErrorClass::Auth);
+    assert_eq!(one.tag("fleet/base", "2"), None::<Digest>);
+}
+
+#[tokio::test]
+async fn progress_is_told_to_its_end() {
+    let registry = Scripted::start(Login::None).await;
+    let images = Images::new();
+    let shared = images.layer("shared", 3 << 20);
+    let release = images.release(&format!("{}/fleet", registry.address), &NAMES, "1", &[shared]);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let events = Arc::new(move |event: Event| {
+        if let Event::Transfer { done, total, .. } = event {
+            sink.lock().expect("no panic").push((done.0, total.0));
+        }
+    });
+    push(&client(), &images.layout, release, events, &CancellationToken::new()).await.expect("pushed");
+    let told = told.lock().expect("no panic");
+    let (done, total) = *told.last().expect("told");
+    assert!(done == total && total > 3 << 20, "{told:?}");
+}

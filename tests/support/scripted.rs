@@ -110,7 +110,6 @@ struct Inner {
     seen: Vec<Seen>,
     tokens: BTreeMap<String, Vec<String>>,
     numbers: usize,
-    deaf: bool,
 }
 
 /// A scripted registry; ends with this value.
@@ -153,17 +152,36 @@ impl Scripted {
         self.lock().rules.push(Rule { method, path: path.to_owned(), skip, times, act });
     }
 
-    /// Takes no more requests: every connection just ends.
-    pub(crate) fn go_deaf(&self) {
-        self.lock().deaf = true;
+    /// Does this with every request after the first `skip`, whatever it is.
+    pub(crate) fn script_all(&self, skip: usize, act: Act) {
+        self.script("", "", skip, usize::MAX, act);
     }
 
-    /// Forgets the script and what was seen, and listens again.
+    /// Forgets the script and what was seen.
     pub(crate) fn calm_down(&self) {
         let mut inner = self.lock();
         inner.rules.clear();
         inner.seen.clear();
-        inner.deaf = false;
+    }
+
+    /// Waits until more than `number` requests came.
+    pub(crate) async fn wait_for(&self, number: usize) {
+        self.wait_until(|seen| seen.len() > number).await;
+    }
+
+    /// Waits until such a request came.
+    pub(crate) async fn wait_for_request(&self, method: &str, path: &str) {
+        self.wait_until(|seen| seen.iter().any(|seen| seen.method == method && seen.target.contains(path))).await;
+    }
+
+    async fn wait_until(&self, enough: impl Fn(&[Seen]) -> bool) {
+        for _ in 0..3000 {
+            if enough(&self.lock().seen) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the request that was waited for did not come: {:?}", self.seen());
     }
 
     /// Sends clients to this host and port for their tokens.
@@ -289,7 +307,7 @@ async fn handle(State(inner): State<Shared>, ConnectInfo(wire): ConnectInfo<Wire
             headers: parts.headers.clone(),
             status: 0,
         });
-        let act = if inner.deaf { Some(Act::CutAfter(0)) } else { inner.scripted(&parts.method, &target) };
+        let act = inner.scripted(&parts.method, &target);
         (inner.seen.len() - 1, act)
     };
     let asked = Asked { method: parts.method, target, headers: parts.headers };
@@ -373,8 +391,13 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
             let (parts, body) = response.into_parts();
             let whole = axum::body::to_bytes(body, usize::MAX).await.expect("bytes in memory");
             let half = whole.slice(..whole.len() / 2);
-            let pieces = [Ok(half), Err(io::Error::other("cut"))];
-            Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(pieces)))
+            let rest = futures_util::stream::once(async {
+                // The half must be on its way before the end comes.
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                Err(io::Error::other("cut"))
+            });
+            let half = futures_util::stream::iter([Ok(half)]);
+            Response::from_parts(parts, Body::from_stream(half.chain(rest)))
         }
         _ => response,
     }
@@ -383,14 +406,15 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
 impl Inner {
     fn scripted(&mut self, method: &Method, target: &str) -> Option<Act> {
         for rule in &mut self.rules {
-            if rule.method != method.as_str() || !target.contains(&rule.path) || rule.times == 0 {
+            let meant = rule.method.is_empty() || rule.method == method.as_str();
+            if !meant || !target.contains(&rule.path) || rule.times == 0 {
                 continue;
             }
             if rule.skip > 0 {
                 rule.skip -= 1;
                 continue;
             }
-            rule.times = rule.times.saturating_sub(1);
+            rule.times -= usize::from(rule.times != usize::MAX);
             return Some(rule.act.clone());
         }
         None

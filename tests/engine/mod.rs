@@ -1,8 +1,11 @@
 //! The BuildKit engine against a real buildkitd.
 
+mod auth;
 mod bench;
 mod build;
 mod ending;
 mod failure;
 mod named;
 mod registry;
+mod session;
+mod transport;

@@ -1,4 +1,6 @@
 use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -15,15 +17,16 @@ use super::tools;
 pub(crate) struct Daemon {
     keeper: Child,
     address: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Waits for the pipe to close, then ends everything and removes the root.
 const KEEPER: &str = r#"
-root=$1 daemon=$2
+root=$1 daemon=$2 address=$3
+shift 3
 unshare --fork --kill-child=KILL --pid --mount --mount-proc "$daemon" \
-  --root "$root/root" --addr "unix://$root/s" --config "$root/config.toml" --otel-socket-path "$root/otel" \
-  --oci-worker-net=host --oci-worker-gc=false >"$root/log" 2>&1 &
+  --root "$root/root" --addr "$address" --config "$root/config.toml" --otel-socket-path "$root/otel" \
+  --oci-worker-net=host --oci-worker-gc=false "$@" >"$root/log" 2>&1 &
 cat >/dev/null
 kill -KILL $!
 wait
@@ -31,16 +34,31 @@ rm -rf "$root"
 "#;
 
 impl Daemon {
-    /// Starts a daemon and waits until its socket is there.
+    /// Starts a daemon with a socket and waits until it is there.
     pub(crate) fn start() -> Self {
+        Self::launch(|root| format!("unix://{}", root.join("s").display()), &[])
+    }
+
+    /// Starts a daemon on a port of loopback, with further flags.
+    pub(crate) fn start_tcp(flags: &[String]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = format!("tcp://{}", listener.local_addr().expect("bound"));
+        drop(listener);
+        Self::launch(|_| address, flags)
+    }
+
+    fn launch(address: impl FnOnce(&Path) -> String, flags: &[String]) -> Self {
         let directory = tempfile::Builder::new().prefix("bk").tempdir().expect("a temporary directory");
         let root = directory.path();
+        let address = address(root);
         // An empty configuration of its own, or the machine's would apply.
         fs::write(root.join("config.toml"), "").expect("writable");
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(root)
             .arg(tools::tool("bin/buildkitd"))
+            .arg(&address)
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -48,8 +66,7 @@ impl Daemon {
             .env_remove("NOTIFY_SOCKET")
             .spawn()
             .expect("sh can be started");
-        let address = format!("unix://{}", root.join("s").display());
-        let daemon = Self { keeper, address, _directory: directory };
+        let daemon = Self { keeper, address, directory };
         daemon.wait();
         daemon
     }
@@ -66,7 +83,7 @@ impl Daemon {
 
     /// What it wrote to its log.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self._directory.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// Ends it at once with every step that it runs, as a power cut would.
@@ -76,11 +93,17 @@ impl Daemon {
     }
 
     fn wait(&self) {
-        let socket = Path::new(self.address.trim_start_matches("unix://"));
         let begin = Instant::now();
-        while !socket.exists() {
+        while !self.listens() {
             assert!(begin.elapsed() < Duration::from_secs(60), "buildkitd does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn listens(&self) -> bool {
+        match self.address.strip_prefix("tcp://") {
+            Some(address) => TcpStream::connect(address).is_ok(),
+            None => UnixStream::connect(self.address.trim_start_matches("unix://")).is_ok(),
         }
     }
 }

@@ -81,6 +81,18 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
+impl ConnectOptions {
+    /// What may be meant by a connection that is closed without a word. A daemon that misses TLS or the client's certificate
+    /// says so, if at all, in an alert that often loses the race against the end of the connection.
+    fn suspicion(&self) -> &'static str {
+        match &self.tls {
+            None if self.address.starts_with("tcp:") => " (it may want TLS)",
+            Some(TlsFiles { identity: None, .. }) => " (it may want a certificate of the client)",
+            _ => "",
+        }
+    }
+}
+
 impl BuildKitEngine {
     /// Connects to a daemon and asks what it can do.
     ///
@@ -94,7 +106,8 @@ impl BuildKitEngine {
         let unreachable = |reason: String| EngineError::Unreachable { address: address.clone(), reason };
         let attempt = async {
             let channel = open(&options).await.map_err(unreachable)?;
-            let capabilities = ask(&channel, &address).await.map_err(unreachable)?;
+            let asked = ask(&channel, &address).await;
+            let capabilities = asked.map_err(|reason| unreachable(format!("{reason}{}", options.suspicion())))?;
             Ok((channel, capabilities))
         };
         let (channel, capabilities) =

@@ -138,6 +138,8 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
         step = Some(failed);
         strip(error).clone_into(&mut message);
     }
+    // What the frontend asks for while it reads the file fails without a step of its own.
+    let step = step.or_else(|| progress.failed_step().filter(|failed| failed.image().is_some()));
     let message = words::clip(&message, MESSAGE_LIMIT);
     let excerpt = details.excerpt(request);
     if let Some(image) = base_image(step, &message) {
@@ -161,11 +163,8 @@ fn strip(message: &str) -> &str {
 /// The image, where what failed was getting one. No detail says so: the step's name does, or for the resolution that the
 /// frontend asked for, the words of its one error (moby/buildkit util/imageutil, client/llb/imagemetaresolver).
 fn base_image(step: Option<&Step>, message: &str) -> Option<String> {
-    if let Some(step) = step {
-        let image = step.name.strip_prefix("load metadata for ").or_else(|| step.name.strip_prefix("FROM "));
-        if let Some(image) = image {
-            return Some(image.trim().to_owned());
-        }
+    if let Some(image) = step.and_then(Step::image) {
+        return Some(image.to_owned());
     }
     let (_, rest) = message.split_once("failed to resolve source metadata for ")?;
     rest.split_once(": ").map(|(image, _)| image.to_owned())

@@ -64,6 +64,12 @@ impl Step {
         }
     }
 
+    /// The image, where getting one is what the step does.
+    pub(super) fn image(&self) -> Option<&str> {
+        let resolved = self.name.strip_prefix("load metadata for ");
+        resolved.or_else(|| self.name.strip_prefix("FROM ")).map(str::trim)
+    }
+
     /// The last lines that it wrote.
     pub(super) fn output(&self) -> Vec<String> {
         self.output.lines()

@@ -5,10 +5,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Code, Request, Status, Streaming};
 
 use super::super::{Content, Ingests, Receipt};
 use super::content_server::ContentServer;

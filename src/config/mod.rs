@@ -17,13 +17,14 @@ mod project;
 mod reader;
 mod template;
 mod vars;
+mod vary;
 
 pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
 pub use load::load;
 pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
-    SecretSpec, ServiceSpec, Variable,
+    SecretSpec, ServiceSpec, Variable, Variation,
 };
 pub use template::{Rendered, render};
 

@@ -1,11 +1,15 @@
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use super::document::{Entry, Node, Table, Value};
 use super::git;
-use super::project::{BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Readiness, SecretSpec, ServiceSpec};
+use super::project::{
+    BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Readiness, SecretSpec, ServiceSpec, Variation,
+};
 use super::reader::{Reading, TableReader, resolve};
+use super::vary::{self, Varied};
 use crate::base::{
     ComponentName, Epoch, InvalidPlatform, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, did_you_mean,
 };
@@ -52,8 +56,10 @@ pub(super) struct RawComponent {
 
 /// Fills `{component}`, `{git}` and `{date}` into names and tags.
 pub(super) struct NameTemplate<'a> {
-    pub(super) root: &'a Path,
-    pub(super) epoch: Option<Epoch>,
+    root: &'a Path,
+    epoch: Option<Epoch>,
+    /// What git says, asked once.
+    described: OnceCell<Result<String, String>>,
 }
 
 /// Reads a whole project table. `root` is where git is asked.
@@ -66,7 +72,7 @@ pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &m
         epoch_key(reading, node, root, &mut out);
     }
     out.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
-    let names = NameTemplate { root, epoch: out.epoch };
+    let names = NameTemplate { root, epoch: out.epoch, described: OnceCell::new() };
     out.tag = reader.take("tag").and_then(|node| names.tag(reading, node));
     out.registries = reader.take("registry").map(|node| registries(reading, node)).unwrap_or_default();
     out.context = reader.take("context").and_then(|node| context(reading, "context", node));
@@ -75,8 +81,17 @@ pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &m
     // Read beforehand: everything else may use it.
     reader.take("vars");
     out.discover = reader.take("discover").and_then(|node| discover(reading, node));
-    for (name, entry) in tables(reading, reader.take("component"), "component") {
-        let (Some(name), Some(raw)) = (name, component(reading, &names, &name_of(entry), entry)) else { continue };
+    reader.take("component");
+    reader.take("settings");
+    vary::check_settings(table, &mut reading.problems);
+    let varied = vary::vary(table, reading);
+    for one in varied.components {
+        let name = component_name(reading, "component", &one.name, &one.key);
+        let (Some(name), raw) = (name, component(reading, &names, &one)) else { continue };
+        if out.components.contains_key(&name) {
+            let help = "give the matrix another `name`".to_owned();
+            reading.invalid(&one.key, format!("there are two components `{name}`"), help);
+        }
         out.components.insert(name, raw);
     }
     for (name, entry) in tables(reading, reader.take("external"), "external") {
@@ -99,6 +114,10 @@ pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &m
             out.groups.insert(name.clone(), names_list(reading, name, &entry.node));
         }
     }
+    for (name, members) in varied.groups {
+        let members = members.iter().filter_map(|member| Some(Spanned::unplaced(member.parse().ok()?)));
+        out.groups.insert(name, members.collect());
+    }
     reader.finish(reading);
     out
 }
@@ -115,16 +134,19 @@ fn tables<'n>(
     kind: &str,
 ) -> Vec<(Option<ComponentName>, &'n Entry)> {
     let Some(table) = node.and_then(|node| reading.table(kind, node)) else { return Vec::new() };
-    let named = table.entries.iter().map(|(name, entry)| match name.parse::<ComponentName>() {
-        Ok(name) => (Some(name), entry),
+    table.entries.iter().map(|(name, entry)| (component_name(reading, kind, name, &entry.key), entry)).collect()
+}
+
+fn component_name(reading: &mut Reading<'_>, kind: &str, name: &str, span: &Span) -> Option<ComponentName> {
+    match name.parse::<ComponentName>() {
+        Ok(name) => Some(name),
         Err(error) => {
             let lower: String = name.to_lowercase().replace([' ', '/'], "-");
             let help = lower.parse::<ComponentName>().ok().map(|_| format!("write [{kind}.{lower}]"));
-            reading.invalid(&entry.key, error.to_string(), help);
-            (None, entry)
+            reading.invalid(span, error.to_string(), help);
+            None
         }
-    });
-    named.collect()
+    }
 }
 
 fn epoch_key(reading: &mut Reading<'_>, node: &Node, root: &Path, out: &mut Native) {
@@ -173,12 +195,16 @@ impl NameTemplate<'_> {
     fn value(&self, reading: &mut Reading<'_>, span: &Span, name: &str, component: Option<&str>) -> Option<String> {
         match (name, component) {
             ("component", Some(component)) => Some(component.to_owned()),
-            ("git", _) => git::describe(self.root)
+            ("git", _) => self
+                .described
+                .get_or_init(|| git::describe(self.root).map_err(|error| error.to_string()))
+                .as_ref()
                 .map_err(|error| {
                     let help = "write a tag, or take it from a variable: \"${TAG:-dev}\"".to_owned();
                     reading.invalid(span, format!("`{{git}}` has no description: {error}"), help);
                 })
-                .ok(),
+                .ok()
+                .cloned(),
             ("date", _) => {
                 let Some(epoch) = self.epoch else {
                     let help =
@@ -331,12 +357,14 @@ fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
     Some(DiscoverSpec { roots, exclude, directory: node.directory.to_path_buf() })
 }
 
-fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, entry: &Entry) -> Option<RawComponent> {
-    let table = reading.table(name, &entry.node)?;
-    let mut reader = TableReader::new(format!("[component.{name}]"), table);
+fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, varied: &Varied) -> RawComponent {
+    let mut reader = TableReader::new(format!("[component.{}]", varied.name), &varied.table);
+    // Resolved before.
+    reader.take("inherits");
+    reader.take("matrix");
     let dockerfile = reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node));
     let context_spec = reader.take("context").and_then(|node| context(reading, "context", node));
-    let mut spec = ComponentSpec::new(Some(entry.key.clone()));
+    let mut spec = ComponentSpec::new(Some(varied.key.clone()));
     spec.target = reader.take("target").and_then(|node| reading.nonempty("target", node));
     spec.needs = reader.take("needs").map(|node| names_list(reading, "needs", node)).unwrap_or_default();
     if let Some(table) = reader.take("contexts").and_then(|node| reading.table("contexts", node)) {
@@ -355,7 +383,15 @@ fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, en
     spec.exclude = reader.take("exclude").and_then(|node| reason(reading, node));
     spec.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
     spec.tag = reader.take("tag").and_then(|node| names.tag(reading, node));
+    for item in reader.take("tags").map(|node| reading.list("tags", node)).unwrap_or_default() {
+        spec.tags.extend(names.tag(reading, item));
+    }
     spec.registries = reader.take("registry").map(|node| registries(reading, node));
+    if let Some(table) = reader.take("platform").and_then(|node| reading.table("platform", node)) {
+        for (key, entry) in &table.entries {
+            variation(reading, &varied.name, key, entry, &mut spec);
+        }
+    }
     if let Some(table) = reader.take("secrets").and_then(|node| reading.table("secrets", node)) {
         for (id, entry) in &table.entries {
             if let Some(secret) = secret(reading, id, &entry.node) {
@@ -373,7 +409,32 @@ fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, name: &str, en
             texts(reading, "extra-hosts", node).into_iter().map(|(host, address)| (host, address.value)).collect();
     }
     reader.finish(reading);
-    Some(RawComponent { header: Some(entry.key.clone()), dockerfile, context: context_spec, rest: spec })
+    RawComponent { header: Some(varied.key.clone()), dockerfile, context: context_spec, rest: spec }
+}
+
+/// `[component.NAME.platform."linux/arm64"]`: what is different there.
+fn variation(reading: &mut Reading<'_>, name: &str, key: &str, entry: &Entry, spec: &mut ComponentSpec) {
+    let platform: Platform = match key.parse() {
+        Ok(platform) => platform,
+        Err(error) => {
+            let help = platform_help(&error);
+            reading.invalid(&entry.key, error.to_string(), help);
+            return;
+        }
+    };
+    let Some(table) = reading.table(key, &entry.node) else { return };
+    let mut reader = TableReader::new(format!("[component.{name}.platform.\"{key}\"]"), table);
+    let variation = Variation {
+        span: Some(entry.key.clone()),
+        dockerfile: reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node)),
+        target: reader.take("target").and_then(|node| reading.nonempty("target", node)),
+        args: reader.take("args").map(|node| texts(reading, "args", node)).unwrap_or_default(),
+        exclude: reader.take("exclude").and_then(|node| reason(reading, node)),
+    };
+    reader.finish(reading);
+    if spec.variations.insert(platform.clone(), variation).is_some() {
+        reading.invalid(&entry.key, format!("`{platform}` is described twice"), "join the two tables".to_owned());
+    }
 }
 
 /// Platforms of one component: a list that is there must name one.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -110,13 +111,50 @@ pub struct ComponentSpec {
     pub image: Option<Spanned<String>>,
     /// Tag in place of the project's.
     pub tag: Option<Spanned<Tag>>,
+    /// Further tags of the same images.
+    pub tags: Vec<Spanned<Tag>>,
     /// Prefixes in place of the project's.
     pub registries: Option<Vec<Spanned<Prefix>>>,
     /// Whole references in place of prefix, image and tag (`tags` of a bake or compose file).
     pub references: Option<Vec<Spanned<Reference>>>,
+    /// What is different on single platforms.
+    pub variations: IndexMap<Platform, Variation>,
+}
+
+/// What is different about a component on one platform.
+#[derive(Debug, Clone)]
+pub struct Variation {
+    /// Where its header stands.
+    pub span: Option<Span>,
+    /// Another Dockerfile.
+    pub dockerfile: Option<Spanned<PathBuf>>,
+    /// Another target.
+    pub target: Option<Spanned<String>>,
+    /// Further or other build arguments.
+    pub args: IndexMap<String, Spanned<String>>,
+    /// Why this platform alone is left out.
+    pub exclude: Option<Spanned<String>>,
 }
 
 impl ComponentSpec {
+    /// The component as it is on `platform`.
+    pub fn on(&self, platform: &Platform) -> Cow<'_, Self> {
+        let Some(variation) = self.variations.get(platform) else { return Cow::Borrowed(self) };
+        let mut spec = self.clone();
+        if let Some(dockerfile) = &variation.dockerfile {
+            spec.dockerfile = dockerfile.clone();
+            spec.dockerfile_inline = None;
+        }
+        if let Some(target) = &variation.target {
+            spec.target = Some(target.clone());
+        }
+        spec.args.extend(variation.args.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if let Some(exclude) = &variation.exclude {
+            spec.exclude = Some(exclude.clone());
+        }
+        Cow::Owned(spec)
+    }
+
     /// A component of which nothing is known but where it is declared; its paths are empty.
     pub(crate) fn new(span: Option<Span>) -> Self {
         Self {
@@ -137,8 +175,10 @@ impl ComponentSpec {
             exclude: None,
             image: None,
             tag: None,
+            tags: Vec::new(),
             registries: None,
             references: None,
+            variations: IndexMap::new(),
         }
     }
 }

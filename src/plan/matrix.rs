@@ -92,6 +92,14 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether `name` has a cell for `platform` that is not left out.
+    fn is_built(&self, name: &ComponentName, platform: &Platform) -> bool {
+        let alone = self.project.components.get(name).and_then(|spec| spec.variations.get(platform));
+        self.platforms.get(name).is_some_and(|all| all.contains(platform))
+            && !self.is_excluded(name)
+            && alone.is_none_or(|variation| variation.exclude.is_none())
+    }
+
     /// All declared platforms, the project's first.
     fn declared_platforms(&self) -> Vec<Platform> {
         let mut all: Vec<Platform> = self.project.platforms.iter().map(|platform| platform.value.clone()).collect();
@@ -167,6 +175,15 @@ impl Planner<'_> {
             None => project.platforms.iter().map(|platform| platform.value.clone()).collect(),
             Some(own) => own.iter().map(|platform| platform.value.clone()).collect(),
         };
+        if let Some(spec) = project.components.get(name) {
+            for (platform, variation) in &spec.variations {
+                if !platforms.contains(platform) {
+                    let message = format!("`{name}` is not for `{platform}`, so nothing can be different there");
+                    let help = "add it to the platforms, or take the table out".to_owned();
+                    self.problems.push(PlanProblem::invalid(message, Some(help), variation.span.clone()));
+                }
+            }
+        }
         for platform in own.into_iter().flatten() {
             let known = project.platforms.iter().any(|known| known.value == platform.value);
             if !known && !project.platforms.is_empty() {
@@ -248,8 +265,9 @@ impl Planner<'_> {
     fn services(&self) -> IndexMap<ComponentName, PlannedService> {
         let services = self.project.services.iter().filter_map(|(name, spec)| {
             let platforms = self.platforms.get(name)?;
-            let native = platforms.iter().find(|platform| **platform == self.build_platform);
-            let platform = native.or_else(|| platforms.first())?;
+            let mut built = platforms.iter().filter(|platform| self.is_built(name, platform));
+            let native = platforms.iter().find(|all| **all == self.build_platform && self.is_built(name, all));
+            let platform = native.or_else(|| built.next())?;
             let ready = spec.ready.as_ref().map(|ready| ready.value.clone());
             let cell = CellId::new(name.clone(), platform.clone());
             Some((name.clone(), PlannedService { cell, port: spec.port, ready }))
@@ -326,13 +344,18 @@ impl Planner<'_> {
             let Some(spec) = self.project.components.get(&name) else { continue };
             self.check_context(&name, spec, sources.files);
             let declared = self.declared_needs(&name, spec, services);
-            let source = sources.get(&name, spec, &mut self.problems);
             let mut needs = declared;
             for platform in component.platforms.clone() {
-                let mut cell = CellDraft::new(CellId::new(name.clone(), platform));
+                let spec = &*spec.on(&platform);
+                let id = CellId::new(name.clone(), platform);
+                if let Some(reason) = &spec.exclude {
+                    cells.push(excluded(id, reason.value.clone()));
+                    continue;
+                }
+                let mut cell = CellDraft::new(id);
                 self.declared_edges(spec, services, &mut cell);
-                if let Some(source) = &source {
-                    self.build(&name, spec, source, &mut cell, &mut needs, &mut component.bases);
+                if let Some(source) = sources.get(&name, spec, &mut self.problems) {
+                    self.build(&name, spec, &source, &mut cell, &mut needs, &mut component.bases);
                 }
                 cells.push(cell.finish());
             }
@@ -366,7 +389,7 @@ impl Planner<'_> {
         services: &IndexMap<ComponentName, PlannedService>,
     ) -> Vec<Need> {
         let mut needs = Vec::new();
-        for need in &spec.needs {
+        for need in &self.members(&spec.needs) {
             let place = format!("`needs` of `{name}`");
             if self.check_need(name, &need.value, place, need.span.as_ref()) {
                 let service = services.contains_key(&need.value);
@@ -380,6 +403,21 @@ impl Planner<'_> {
             }
         }
         needs
+    }
+
+    /// `needs` with the groups among them replaced by their members.
+    fn members(&self, needs: &[Spanned<ComponentName>]) -> Vec<Spanned<ComponentName>> {
+        let one = |need: &Spanned<ComponentName>| {
+            let known = self.platforms.contains_key(&need.value);
+            match self.project.groups.get(need.value.as_str()).filter(|_| !known) {
+                None => vec![need.clone()],
+                Some(members) => members
+                    .iter()
+                    .map(|member| Spanned { value: member.value.clone(), span: need.span.clone() })
+                    .collect(),
+            }
+        };
+        needs.iter().flat_map(one).collect()
     }
 
     fn check_need(&mut self, name: &ComponentName, other: &ComponentName, place: String, span: Option<&Span>) -> bool {
@@ -411,13 +449,11 @@ impl Planner<'_> {
         services: &IndexMap<ComponentName, PlannedService>,
         cell: &mut CellDraft,
     ) {
-        for need in &spec.needs {
+        for need in &self.members(&spec.needs) {
             if let Some(service) = services.get(&need.value) {
                 cell.need(service.cell.clone());
                 cell.services.push(need.value.clone());
-            } else if self.platforms.get(&need.value).is_some_and(|all| all.contains(&cell.id.platform))
-                && !self.is_excluded(&need.value)
-            {
+            } else if self.is_built(&need.value, &cell.id.platform) {
                 // A need that is not built for this platform is nothing to wait for.
                 cell.need(CellId::new(need.value.clone(), cell.id.platform.clone()));
             }
@@ -450,7 +486,7 @@ impl Planner<'_> {
         if self.is_excluded(other) {
             return None;
         }
-        if platforms.contains(&platform) {
+        if platforms.contains(&platform) && self.is_built(other, &platform) {
             return Some(CellId::new(other.clone(), platform));
         }
         let left_out = self.options.platforms.as_ref().is_some_and(|asked| !asked.contains(&platform));
@@ -602,6 +638,11 @@ fn local_name(project: &Project, name: &ComponentName, reference: &Reference) ->
         (None, None) => return None,
     };
     path.parse::<crate::base::Repository>().ok().map(|repository| repository.tagged(tag.clone()))
+}
+
+fn excluded(id: CellId, reason: String) -> Cell {
+    let work = CellWork::Excluded(reason);
+    Cell { id, needs: Vec::new(), services: Vec::new(), work, selection: Selection::Unselected }
 }
 
 /// A cell while its parts are put together.

@@ -58,7 +58,8 @@ pub(super) fn of_component(
         ));
         return References { span, ..References::default() };
     }
-    published(project, options, spec.registries.as_deref(), (&path, &tag.value), place, problems)
+    let tags = std::iter::once(&tag.value).chain(spec.tags.iter().map(|tag| &tag.value)).cloned().collect::<Vec<_>>();
+    published(project, options, spec.registries.as_deref(), (&path, &tags), place, problems)
 }
 
 /// The references of an external: PREFIX/NAME:ITS-OWN-TAG, or what `as` says.
@@ -82,14 +83,14 @@ pub(super) fn of_external(
             return References::default();
         }
     };
-    published(project, options, None, (&path, &tag), spec.span.clone(), problems)
+    published(project, options, None, (&path, &[tag]), spec.span.clone(), problems)
 }
 
 fn published(
     project: &Project,
     options: &PlanOptions,
     own: Option<&[crate::base::Spanned<crate::base::Prefix>]>,
-    (path, tag): (&str, &Tag),
+    (path, tags): (&str, &[Tag]),
     span: Option<Span>,
     problems: &mut Vec<PlanProblem>,
 ) -> References {
@@ -103,7 +104,7 @@ fn published(
     let mut all = Vec::new();
     for repository in joined {
         match repository {
-            Ok(repository) => all.push(repository.tagged(tag.clone())),
+            Ok(repository) => all.extend(tags.iter().map(|tag| repository.tagged(tag.clone()))),
             Err(error) => {
                 problems.push(PlanProblem::invalid(error.to_string(), None, span.clone()));
                 break;

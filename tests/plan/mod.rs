@@ -3,6 +3,7 @@
 mod discovery;
 mod matrix;
 mod refusals;
+mod variation;
 
 use std::fmt::Write as _;
 use std::fs;

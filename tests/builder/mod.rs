@@ -2,6 +2,7 @@
 
 mod bench;
 mod child;
+mod engine;
 mod failures;
 mod lifetime;
 mod survivors;

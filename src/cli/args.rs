@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit;
-use crate::base::{CellId, Platform, Prefix};
+use crate::base::{CellId, Prefix};
 use crate::plan::Selector;
 
 /// Builds every image of a repository for every platform, proves that none is missing, and publishes them as one release.
@@ -97,7 +97,7 @@ pub(super) struct SelectArgs {
     pub(super) names: Vec<Selector>,
     /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
-    pub(super) platform: Option<Vec<Platform>>,
+    pub(super) platform: Option<Vec<String>>,
 }
 
 /// Where a release goes.
@@ -229,7 +229,7 @@ pub(super) struct ExportArgs {
     pub(super) allow_missing: Vec<CellId>,
     /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
-    pub(super) platform: Option<Vec<Platform>>,
+    pub(super) platform: Option<Vec<String>>,
     /// The registry that the images in it are named for.
     #[command(flatten)]
     pub(super) to: ToArgs,

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use super::Environment;
 use super::args::{GlobalArgs, SelectArgs, ToArgs};
 use super::error::CliError;
-use crate::base::{CredentialSource, Platform, Prefix, Secret};
+use crate::base::{CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
 use crate::config::{self, DiskFiles, LoadRequest, Project, SecretSpec};
 use crate::engine::EngineError;
 use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
@@ -110,13 +110,14 @@ impl Settings {
 
     fn one_plan(
         project: &Project,
-        platforms: Option<Vec<Platform>>,
+        platforms: Option<Vec<String>>,
         names: Vec<Selector>,
         to: Vec<Prefix>,
     ) -> Result<Plan, CliError> {
-        if platforms.as_ref().is_some_and(Vec::is_empty) {
-            return Err(CliError::NoPlatform);
-        }
+        let platforms = match platforms {
+            Some(typed) => Some(typed.iter().map(|text| parse_platform(text)).collect::<Result<Vec<Platform>, _>>()?),
+            None => None,
+        };
         let options = PlanOptions { platforms, names, to, build_platform: None };
         Ok(plan::plan(project, &options, &DiskFiles)?)
     }
@@ -257,4 +258,15 @@ impl Settings {
             .collect();
         Inputs { secrets, ssh_agent: self.environment.get("SSH_AUTH_SOCK").map(PathBuf::from) }
     }
+}
+
+/// A platform as it was typed after `--platform`.
+fn parse_platform(text: &str) -> Result<Platform, CliError> {
+    text.parse().map_err(|error| match error {
+        InvalidPlatform::Empty => CliError::NoPlatform,
+        error => CliError::Unknown {
+            help: error.suggestion().map(|near| format!("did you mean `{near}`?")),
+            message: error.to_string(),
+        },
+    })
 }

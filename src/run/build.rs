@@ -120,28 +120,17 @@ async fn run(
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
     let result = match builders.check_emulation(selected.iter().copied()) {
         Ok(()) => {
-            let mut cells = Cells {
-                selected: &selected,
-                prepared,
-                builders: &builders,
-                mirror: Arc::new(Mirror::new(options.registry.clone(), layout.clone())),
-                state,
-                events: logs,
-                failures: Vec::new(),
-                reports: BTreeMap::new(),
-                received: 0,
-                sent: 0,
-            };
-            cells.run(options, cancel).await.map(|()| (cells.reports, cells.failures, cells.received, cells.sent))
+            let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone()));
+            let mut cells = Cells::new(&selected, prepared, &builders, mirror, state, logs);
+            cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan))
         }
         Err(error) => Err(error),
     };
     builders.close().await;
-    let (reports, failures, received, sent) = result?;
-    let text = format!("{} came from the builders, {} went to them", ByteSize(received), ByteSize(sent));
+    let mut outcome = result?;
+    let text =
+        format!("{} came from the builders, {} went to them", ByteSize(outcome.received), ByteSize(outcome.sent));
     events.emit(Event::Detail { text });
-    let mut outcome = Outcome { failures, received, ..Outcome::default() };
-    outcome.matrix = matrix(plan, reports);
     match join(plan, whole, state, &layout) {
         Ok(indexes) => {
             // A component that is not selected has an index of its own right, but is none of this run's results.
@@ -154,7 +143,7 @@ async fn run(
     Ok(outcome)
 }
 
-fn prepare(
+pub(super) fn prepare(
     plan: &Plan,
     selected: &[&Cell],
     state: &StateDir,
@@ -165,18 +154,6 @@ fn prepare(
         Ok(prepared.map(Arc::new))
     };
     selected.iter().map(one).collect()
-}
-
-fn matrix(plan: &Plan, mut reports: BTreeMap<CellId, CellReport>) -> Matrix {
-    let mut cells: Vec<CellReport> = plan
-        .cells
-        .iter()
-        .filter(|cell| cell.selection > Selection::Unselected)
-        .map(|cell| reports.remove(&cell.id).unwrap_or_else(|| planned(cell, CellState::Cancelled)))
-        .collect();
-    cells.sort_by(|left, right| left.cell.cmp(&right.cell));
-    let subset = plan.subset.platforms || plan.subset.names;
-    Matrix { title: title(plan), subset, cells, indexes: Vec::new(), unindexed: Vec::new() }
 }
 
 /// Writes the indexes: those of the whole matrix under their names, and for a subset its own without a name.
@@ -202,7 +179,7 @@ fn join(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<
 
 /// What a cell made.
 #[derive(Debug, Clone)]
-struct Made {
+pub(super) struct Made {
     record: CellRecord,
     took: Duration,
     received: u64,
@@ -210,7 +187,7 @@ struct Made {
 }
 
 /// Why a cell made nothing.
-struct Trouble {
+pub(super) struct Trouble {
     error: Box<dyn Failure>,
     took: Duration,
 }
@@ -222,7 +199,7 @@ impl From<Crash> for Trouble {
 }
 
 /// The scheduler's view of a run's cells.
-struct Cells<'a> {
+pub(super) struct Cells<'a> {
     /// By the scheduler's positions.
     selected: &'a [&'a Cell],
     prepared: Vec<Option<Arc<Prepared>>>,
@@ -230,14 +207,64 @@ struct Cells<'a> {
     mirror: Arc<Mirror>,
     state: &'a StateDir,
     events: Arc<dyn EventSink>,
+    /// Positions of failed cells in the order in which they failed: the first one is the root cause.
+    failed: Vec<usize>,
     failures: Vec<CellFailure>,
     reports: BTreeMap<CellId, CellReport>,
     received: u64,
     sent: u64,
 }
 
-impl Cells<'_> {
-    async fn run(&mut self, options: &BuildOptions, cancel: &CancellationToken) -> Result<(), RunError> {
+impl<'a> Cells<'a> {
+    pub(super) fn new(
+        selected: &'a [&'a Cell],
+        prepared: Vec<Option<Arc<Prepared>>>,
+        builders: &'a Builders,
+        mirror: Arc<Mirror>,
+        state: &'a StateDir,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        Self {
+            selected,
+            prepared,
+            builders,
+            mirror,
+            state,
+            events,
+            failed: Vec::new(),
+            failures: Vec::new(),
+            reports: BTreeMap::new(),
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// What became of the cells that were selected.
+    pub(super) fn outcome(mut self, plan: &Plan) -> Outcome {
+        let mut cells: Vec<CellReport> = plan
+            .cells
+            .iter()
+            .filter(|cell| cell.selection > Selection::Unselected)
+            .map(|cell| self.reports.remove(&cell.id).unwrap_or_else(|| planned(cell, CellState::Cancelled)))
+            .collect();
+        cells.sort_by(|left, right| left.cell.cmp(&right.cell));
+        let subset = plan.subset.platforms || plan.subset.names;
+        Outcome {
+            matrix: Matrix { title: title(plan), subset, cells, ..Matrix::default() },
+            failures: self.failures,
+            received: self.received,
+            sent: self.sent,
+            ..Outcome::default()
+        }
+    }
+
+    /// Runs every selected cell; `jobs` is the limit over all builders, where one was asked for.
+    pub(super) async fn run(
+        &mut self,
+        jobs: Option<usize>,
+        on_failure: OnFailure,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunError> {
         let positions: HashMap<&CellId, usize> =
             self.selected.iter().enumerate().map(|(at, cell)| (&cell.id, at)).collect();
         let mut lanes = self.builders.parallelism();
@@ -254,12 +281,19 @@ impl Cells<'_> {
         };
         let graph = Graph::new(self.selected.iter().map(node).collect())
             .map_err(|error| RunError::Internal { message: error.to_string() })?;
-        let limits = match options.jobs {
+        let limits = match jobs {
             // A number that was asked for is the limit, also over what a builder would like.
             Some(jobs) => Limits { total: jobs, lanes: vec![jobs; lanes.len()] },
             None => Limits { total: lanes.iter().sum(), lanes },
         };
-        drop(schedule(&graph, &limits, options.on_failure, cancel, self).await);
+        let mut verdicts: Vec<Option<Verdict<Made, Trouble>>> =
+            schedule(&graph, &limits, on_failure, cancel, self).await.into_iter().map(Some).collect();
+        for &node in &self.failed {
+            let Some(Verdict::Failed(trouble)) = verdicts.get_mut(node).and_then(Option::take) else { continue };
+            let cell = self.selected[node];
+            let log = cell.build().map(|_| self.state.log(&cell.id));
+            self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error });
+        }
         Ok(())
     }
 
@@ -281,6 +315,7 @@ impl Cells<'_> {
                 self.sent += made.sent;
             }
             Verdict::Failed(trouble) => {
+                self.failed.push(node);
                 report.state = CellState::Failed;
                 report.reason = Some(reason(trouble.error.as_ref()));
                 report.builder = self.builders.lane(&cell.id.platform).map(|(_, engine)| address(engine));
@@ -362,6 +397,12 @@ impl Worker for Cells<'_> {
     }
 
     fn ended(&mut self, node: usize, verdict: &Verdict<Made, Trouble>) {
+        if matches!(verdict, Verdict::Failed(_) | Verdict::Blocked { .. })
+            && let Err(error) = CellRecord::forget(self.state, &self.selected[node].id)
+        {
+            // The cell has failed already, and the run ends with that; its old image just goes on being named.
+            self.events.emit(Event::Warning { cell: None, text: error.to_string() });
+        }
         let event = self.report(node, verdict);
         self.events.emit(event);
     }

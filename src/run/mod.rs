@@ -36,3 +36,6 @@ pub use state::{StateDir, StateLock};
 pub use status::status;
 pub use transcript::{Line, Transcript, Weight};
 pub use verify::{Verified, verify, verify_bundle};
+
+#[cfg(test)]
+mod tests;

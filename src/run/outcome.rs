@@ -117,6 +117,8 @@ pub struct Outcome {
     pub took: Duration,
     /// Bytes of blobs that came from builders.
     pub received: u64,
+    /// Bytes of context files that went to builders.
+    pub sent: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }

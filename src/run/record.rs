@@ -74,6 +74,15 @@ impl CellRecord {
         }))
     }
 
+    /// Forgets what an earlier build of `cell` made: its sources do not make that any more, or may not.
+    pub(super) fn forget(state: &StateDir, cell: &CellId) -> Result<(), RunError> {
+        let path = state.record(cell);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RunError::state("remove", &path, source)),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the record as one act, durable when this returns. Call it only when the image is durable.
     pub fn save(&self, state: &StateDir) -> Result<(), RunError> {
         let path = state.record(&CellId::new(self.component.clone(), self.platform.clone()));

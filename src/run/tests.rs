@@ -97,6 +97,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         services: IndexMap::new(),
         builders: IndexMap::new(),
         subset: Subset::default(),
+        finds: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod files;
 mod git;
+pub mod init;
 mod interpolate;
 mod load;
 mod native;

@@ -1,6 +1,7 @@
 //! From files to a plan: what is refused and in which words, and what comes out.
 
 mod discovery;
+mod init;
 mod matrix;
 mod refusals;
 mod variation;

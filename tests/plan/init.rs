@@ -1,0 +1,90 @@
+use std::fmt::Write as _;
+
+use catamaran::config::init::propose;
+use catamaran::plan::{NeedReason, PlanOptions};
+
+use super::Folder;
+
+/// A tree that shell scripts build: foundation and dependent folders, templates, targets, mirrored images.
+fn tree() -> Folder {
+    let folder = Folder::new(&[
+        (".env", "IMAGE_TAG=v0.3.8\nMIRROR=m.example.com\n"),
+        ("deps.yaml", "golang: 1.25\nredis: 7-alpine\n"),
+        ("go.mod", ""),
+        ("src/shared/lib.sh", ""),
+        (
+            "src/slurm/Dockerfile.tpl",
+            "FROM alpine AS master\nCOPY src/shared/lib.sh /\nFROM alpine AS worker\nCOPY src/shared/ /\n",
+        ),
+        ("src/slurm/build.conf", "BUILD_PHASE=dependent\n"),
+        ("src/slurm/build-targets.conf", "# target image\nmaster slurm-master\nworker  slurm-worker # two\nbroken\n"),
+        ("src/redis/dependency.conf.tpl", "# upstream\nredis:{{REDIS_VERSION}}\n"),
+        ("src/nginx/Dockerfile.backup", "FROM old\n"),
+    ]);
+    for number in 0..20 {
+        let (name, phase) =
+            if number < 4 { (format!("base{number}"), "foundation") } else { (format!("app{number}"), "dependent") };
+        folder.write(
+            &format!("src/{name}/Dockerfile.tpl"),
+            "FROM golang:{{GOLANG_VERSION}}\nARG MIRROR\nCOPY go.mod src/shared/ /src/\n",
+        );
+        folder.write(&format!("src/{name}/build.conf"), &format!("# how\nBUILD_PHASE={phase}\n"));
+    }
+    folder.write("src/nginx/Dockerfile", "FROM alpine\nCOPY src/shared/ /x\n");
+    folder.write("src/nginx/build.conf", "BUILD_PHASE=\"dependent\"\nBUILD_ARGS=--squash\n");
+    folder.write("src/app5/Dockerfile", "FROM golang:1.25\n");
+    folder
+}
+
+#[test]
+fn a_scripted_tree_becomes_a_short_project_file() {
+    let folder = tree();
+    let proposal = propose(folder.path()).expect("readable");
+    assert!(proposal.text.lines().count() <= 120, "{}", proposal.text);
+    let mut notes = String::new();
+    for note in &proposal.notes {
+        let _ = writeln!(notes, "{}: {}", note.path.display(), note.text);
+    }
+    let shown = format!("{}\n---\n{notes}", proposal.text.lines().skip(1).collect::<Vec<_>>().join("\n"));
+    snapbox::assert_data_eq!(shown, snapbox::file!["init_tree.txt"].raw());
+
+    // A backup is asked about; once that is settled, the file plans to what the scripts built.
+    std::fs::remove_file(folder.path().join("src/nginx/Dockerfile.backup")).expect("removable");
+    folder.write("catamaran.toml", &proposal.text);
+    let planned = folder.planned();
+    assert_eq!(planned.components.len(), proposal.components);
+    assert_eq!(planned.components.len(), 20 + 1 + 2 + 1);
+    assert_eq!(planned.tag, "v0.3.8");
+    let worker =
+        planned.components.iter().find(|component| component.name.as_str() == "slurm-worker").expect("is there");
+    let needs: Vec<_> = worker.needs.iter().map(|need| need.name.as_str()).collect();
+    assert_eq!(needs, ["base0", "base1", "base2", "base3"]);
+    assert!(worker.needs.iter().all(|need| need.reason == NeedReason::Declared));
+    assert_eq!(worker.phase, 2);
+}
+
+#[test]
+fn plain_dockerfiles_keep_their_contexts() {
+    let folder = Folder::new(&[
+        ("shop/Dockerfile", "FROM scratch\nCOPY . /\n"),
+        ("shop/services/API/Dockerfile", "FROM scratch\nCOPY app.py /\n"),
+        ("shop/services/API/app.py", ""),
+        ("shop/services/web/Dockerfile", "FROM scratch\nCOPY . /\n"),
+        ("shop/tools/web/Containerfile", "FROM scratch\nCOPY tools/web/x /\n"),
+        ("shop/tools/web/x", ""),
+        ("shop/node_modules/x/Dockerfile", "FROM scratch\n"),
+        ("shop/docker-compose.yml", "services: {}\n"),
+    ]);
+    let proposal = propose(&folder.path().join("shop")).expect("readable");
+    let mut notes = String::new();
+    for note in &proposal.notes {
+        let _ = writeln!(notes, "{}: {}", note.path.display(), note.text);
+    }
+    let shown = format!("{}\n---\n{notes}", proposal.text.lines().skip(1).collect::<Vec<_>>().join("\n"));
+    snapbox::assert_data_eq!(shown, snapbox::file!["init_plain.txt"].raw());
+    folder.write("shop/catamaran.toml", &proposal.text);
+    let mut request = folder.request();
+    request.directory.push("shop");
+    let planned = folder.plan(&request, &PlanOptions::default()).expect("plans");
+    assert_eq!(planned.components.len(), 4);
+}

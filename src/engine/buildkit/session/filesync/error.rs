@@ -39,6 +39,11 @@ impl SendError {
         Self::File { path: printable(path), reason: reason.to_owned(), disk: false }
     }
 
+    /// Nothing is sent twice or patched up: what somebody writes meanwhile would reach the image half old and half new.
+    pub(super) fn changed(path: &[u8]) -> Self {
+        Self::refused(path, "it changed while it was being sent")
+    }
+
     /// What the user is told, if it is the user's concern.
     pub(super) fn to_failure(&self) -> Option<LocalFailure> {
         match self {

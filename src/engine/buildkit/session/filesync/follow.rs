@@ -10,7 +10,7 @@ use crate::dockerfile::ignore::{clean_path, matches_name};
 /// Links on one way, as the kernel has it (`path_resolution(7)`), and some for what wildcards add.
 const MOST_LINKS: usize = 64;
 /// Steps in all: wildcards multiply ways, and links into themselves could do so for ever.
-const MOST_STEPS: usize = 100_000;
+const MOST_STEPS: usize = 4_096;
 
 /// Resolves paths inside the tree: for each, every symbolic link on its way and where they lead in the end.
 ///
@@ -121,3 +121,6 @@ fn has_wildcards(name: &str) -> bool {
         matches!(c, '*' | '?' | '[')
     })
 }
+
+#[cfg(test)]
+mod tests;

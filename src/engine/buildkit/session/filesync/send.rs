@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,7 +19,7 @@ use super::error::SendError;
 use super::filter::{Filter, Selection};
 use super::observer::Observer;
 use super::table::{Announced, Table};
-use super::tree::{Tree, is_gone};
+use super::tree::{Tree, is_gone, is_swapped};
 use super::walk::{Entry, Walk};
 use crate::engine::buildkit::proto::fsutil::types::packet::PacketType;
 use crate::engine::buildkit::proto::fsutil::types::{Packet, Stat};
@@ -250,10 +249,10 @@ impl Transfer {
     /// image half old and half new, and a file that cannot be read would reach it empty, as it does with the reference.
     fn send_file(&self, number: u32, announced: &Announced) -> Result<(), SendError> {
         let path = announced.path.as_bytes();
-        let changed = || SendError::refused(path, "it changed while it was being sent");
-        let failed = |error: io::Error| match Errno::from_io_error(&error) {
+        let changed = || SendError::changed(path);
+        let failed = |error: io::Error| match error {
             _ if is_gone(&error) => SendError::refused(path, "it vanished while it was being sent"),
-            Some(Errno::LOOP | Errno::NOTDIR) => changed(),
+            _ if is_swapped(&error) => changed(),
             _ => SendError::io(path, &error),
         };
         let tree = self.tree.get().ok_or(SendError::GivenUp)?;
@@ -334,3 +333,6 @@ fn stat(entry: Entry) -> Stat {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

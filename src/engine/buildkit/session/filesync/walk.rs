@@ -6,7 +6,7 @@ use rustix::fs::{FileType, Stat};
 use super::error::SendError;
 use super::filter::{Filter, Inherited};
 use super::mode::{Kind, go_mode, modified};
-use super::tree::{Directory, Tree, is_denied, is_gone, join, matchable, printable};
+use super::tree::{Directory, Tree, is_denied, is_gone, is_swapped, join, matchable, printable};
 
 /// One thing to send, in the daemon's terms (fsutil `types/stat.proto`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +128,7 @@ impl<'a> Walk<'a> {
             Ok(directory) => directory,
             // It is gone, or nobody asked for it.
             Err(error) if is_gone(&error) && !path.is_empty() || !selected && is_denied(&error) => return Ok(()),
+            Err(error) if is_swapped(&error) => return Err(SendError::changed(&path)),
             Err(error) => return Err(SendError::io(&path, &error)),
         };
         let failed = |error| SendError::io(&path, &error);
@@ -246,6 +247,7 @@ impl Iterator for Walk<'_> {
                 Ok(false) => return None,
                 Err(error) => {
                     self.stack.clear();
+                    self.ready.clear();
                     return Some(Err(error));
                 }
             }
@@ -261,3 +263,6 @@ impl LeftOut {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

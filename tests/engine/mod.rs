@@ -3,6 +3,7 @@
 mod auth;
 mod bench;
 mod build;
+mod context;
 mod ending;
 mod failure;
 mod named;

@@ -172,3 +172,6 @@ impl BuildKitEngine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod architecture;
 mod builder;
 mod bundle;
 mod engine;
+mod faults;
 mod plan;
 mod registry;
 mod support;

@@ -1,5 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How often a cgroup that is still busy is tried again, and the time in between.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Removes a directory with everything in it, as far as it goes. Symbolic links are removed, never followed.
 pub(super) fn remove_tree(path: &Path) {
@@ -16,7 +22,15 @@ pub fn remove_cgroup(name: &str) {
     }
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return };
     for mount in cgroup_mounts(&mounts) {
-        remove_group(&mount.join(name), 8);
+        let group = mount.join(name);
+        // The kernel takes a moment to let go of processes that have just died.
+        for _ in 0..ATTEMPTS {
+            remove_group(&group, 8);
+            if !group.exists() {
+                break;
+            }
+            thread::sleep(PAUSE);
+        }
     }
 }
 

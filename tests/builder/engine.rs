@@ -14,7 +14,7 @@ use catamaran::event::{Event, Execution, NoEvents};
 use catamaran::store::Layout;
 use tokio_util::sync::CancellationToken;
 
-use super::survivors::{descendants, names};
+use crate::support::survivors::{descendants, names};
 use crate::support::tools;
 
 struct Anonymous;

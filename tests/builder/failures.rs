@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::bench::{Bench, Who};
-use super::survivors::names;
+use crate::support::survivors::names;
 
 /// Something else in place of a buildkitd.
 fn script(bench: &Bench, text: &str) -> OsString {

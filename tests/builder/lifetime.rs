@@ -3,7 +3,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal};
 
 use super::bench::{Bench, Owner, Who, until};
-use super::survivors::{Process, cgroups, descendants, mounts_below, names, running};
+use crate::support::survivors::{Process, cgroups, descendants, mounts_below, names, running};
 
 /// A step that leaves a mark, and takes a mount for its cache.
 const ONE_STEP: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\

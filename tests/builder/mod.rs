@@ -5,4 +5,3 @@ mod child;
 mod engine;
 mod failures;
 mod lifetime;
-mod survivors;

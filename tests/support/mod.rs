@@ -5,4 +5,5 @@ pub(crate) mod images;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;
+pub(crate) mod survivors;
 pub(crate) mod tools;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// A process, told apart from a later one of the same number by its start time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     started: String,
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// (process, parent, state), from `proc_pid_stat(5)`.
@@ -29,7 +29,7 @@ fn all() -> Vec<(Process, u32, String)> {
 }
 
 /// Everything that descends from `ancestor`, itself left out.
-pub(super) fn descendants(ancestor: u32) -> BTreeSet<Process> {
+pub(crate) fn descendants(ancestor: u32) -> BTreeSet<Process> {
     let all = all();
     let (mut found, mut parents) = (BTreeSet::new(), vec![ancestor]);
     while let Some(parent) = parents.pop() {
@@ -42,7 +42,7 @@ pub(super) fn descendants(ancestor: u32) -> BTreeSet<Process> {
 }
 
 /// Which of `processes` still run. What has ended and was not collected by its parent does not run.
-pub(super) fn running(processes: &BTreeSet<Process>) -> Vec<Process> {
+pub(crate) fn running(processes: &BTreeSet<Process>) -> Vec<Process> {
     let runs = |process: &&Process| {
         stat(process.pid).is_some_and(|(now, _, state)| now.started == process.started && state != "Z" && state != "X")
     };
@@ -50,21 +50,21 @@ pub(super) fn running(processes: &BTreeSet<Process>) -> Vec<Process> {
 }
 
 /// Mount points of this machine below `folder`.
-pub(super) fn mounts_below(folder: &Path) -> Vec<String> {
+pub(crate) fn mounts_below(folder: &Path) -> Vec<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("a proc");
     let points = text.lines().filter_map(|line| line.split(' ').nth(4));
     points.filter(|point| Path::new(point).starts_with(folder)).map(str::to_owned).collect()
 }
 
 /// cgroups of the run whose private directory was called `name`, in all hierarchies.
-pub(super) fn cgroups(name: &str) -> Vec<PathBuf> {
+pub(crate) fn cgroups(name: &str) -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").expect("a proc");
     let mounts = text.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
     mounts.map(|mount| Path::new(mount).join(name)).filter(|path| path.exists()).collect()
 }
 
 /// Names in `folder`, sorted.
-pub(super) fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();

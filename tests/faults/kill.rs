@@ -1,0 +1,71 @@
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::project::{Gate, Project, all_end, show};
+
+/// How many kills one run of the tests makes. The campaign makes thousands.
+const SAMPLE: u32 = 10;
+
+/// A generator of which only its reproducibility matters (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut value = self.0;
+        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (value ^ (value >> 31)) % limit.max(1)
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
+}
+
+/// `CATAMARAN_SEED` repeats a run, `CATAMARAN_KILLS` makes it longer.
+#[test]
+fn sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
+    println!("CATAMARAN_SEED={seed}");
+    let mut dice = Dice(seed);
+    let project = Project::new("");
+    let begin = Instant::now();
+    project.completes(&["build"]);
+    let whole = u64::try_from(begin.elapsed().as_millis()).expect("some seconds");
+    for round in 0..number("CATAMARAN_KILLS").unwrap_or(u64::from(SAMPLE)) {
+        // Something new in the lowest layer, or every cell would come from the builder's cache.
+        project.write("base/stamp", format!("{seed} {round}"));
+        let after = Duration::from_millis(dice.below(whole));
+        let mut run = project.start(&["build"]);
+        thread::sleep(after);
+        let processes = run.processes();
+        let early = run.process.try_wait().expect("a child").is_none();
+        run.process.kill().expect("a child");
+        run.process.wait().expect("a child");
+        println!("round {round}: killed after {after:?}{}", if early { "" } else { ", which was too late" });
+        all_end(&processes);
+        let rerun = project.run(&["build"]);
+        assert_eq!(rerun.status.code(), Some(0), "round {round}, seed {seed}: {}", show(&rerun));
+        project.is_complete();
+    }
+}
+
+/// The same at the one moment that matters most: while a step runs.
+#[test]
+fn sigkill_in_mid_step_ends_the_step_and_a_rerun_completes() {
+    let gate = Gate::new();
+    let project = Project::new(&gate.step());
+    let mut run = project.start(&["build"]);
+    let held = gate.arrival();
+    let processes = run.processes();
+    for name in ["buildkitd", "runc"] {
+        assert!(processes.iter().any(|process| process.name == name), "no {name} among {processes:?}");
+    }
+    run.process.kill().expect("a child");
+    run.process.wait().expect("a child");
+    all_end(&processes);
+    drop((gate, held));
+    project.completes(&["build"]);
+}

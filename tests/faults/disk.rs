@@ -2,6 +2,7 @@ use std::process::Command;
 
 use super::project::Project;
 use crate::support::daemon::Daemon;
+use crate::support::images;
 
 /// The layout's file system has no room for what is built: the run says so with code 1, and goes on once there is room.
 ///
@@ -9,10 +10,9 @@ use crate::support::daemon::Daemon;
 #[test]
 fn a_full_disk_ends_the_run_with_1_and_a_rerun_completes() {
     let project = Project::new("");
-    let noise: Vec<u8> = (0_u32..4 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    project.write("app/payload", noise);
+    project.write("app/payload", images::noise(7, 6 << 20));
     std::fs::create_dir(project.path(".catamaran")).expect("a folder");
-    let script = "mount -t tmpfs -o size=3m none .catamaran\n\
+    let script = "mount -t tmpfs -o size=4m none .catamaran\n\
         \"$0\" build --builder \"$1\" >out1 2>err1; echo $? >code1\n\
         mount -o remount,size=200m .catamaran\n\
         \"$0\" build --builder \"$1\" >out2 2>err2; echo $? >code2\n\

@@ -1,9 +1,8 @@
 //! A small project with real builds, and the program that builds it.
 
 use std::fs;
-use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -205,9 +204,4 @@ impl Gate {
         });
         arrived.expect("just seen").0
     }
-}
-
-/// The names in a folder that begin with `start`.
-pub(super) fn beginning_with(folder: &Path, start: &str) -> Vec<String> {
-    crate::support::survivors::names(folder).into_iter().filter(|name| name.starts_with(start)).collect()
 }

@@ -5,21 +5,25 @@
 //! references to other components, Dockerfiles) is judged by `plan`. The only disk access is reading, in `files` and
 //! `discover`; nothing here reads the environment: what of it may be used comes in with the request.
 
+mod bake;
 mod discover;
 mod document;
 mod error;
 mod files;
 mod git;
 pub mod init;
+mod hcl;
 mod interpolate;
 mod load;
 mod native;
+mod paths;
 mod project;
 mod reader;
 mod template;
 mod vars;
 mod vary;
 
+pub use bake::{BakeRequest, Resolved, load_bake, print_bake, resolve as resolve_bake};
 pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
 pub use load::load;

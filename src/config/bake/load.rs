@@ -1,0 +1,252 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::error::{ConfigError, ConfigProblem};
+use crate::config::files::{DiskFiles, ReadText};
+use crate::config::hcl::eval::Host;
+use crate::config::project::{LoadRequest, Project};
+
+use super::entries::Attestation;
+use super::files::{self, Kind};
+use super::resolve::{Definitions, Selection, rebase_contexts};
+use super::scope::{self, Inputs, VariableInfo};
+use super::validate::{self, Surroundings};
+use super::{print, project};
+
+/// Which bake and compose files to read, what they may use, and what a command line adds to them.
+#[derive(Debug, Clone, Default)]
+pub struct BakeRequest {
+    /// Where relative paths begin: the working directory, or `-C`.
+    pub directory: PathBuf,
+    /// `-f`, in order; empty for `BUILDX_BAKE_FILE`, or else the usual names.
+    pub files: Vec<PathBuf>,
+    /// What `-f -` means.
+    pub stdin: Option<String>,
+    /// The process environment.
+    pub environment: BTreeMap<String, String>,
+    /// Targets and groups that are asked for; empty for `default`.
+    pub targets: Vec<String>,
+    /// `--set`, in order.
+    pub overrides: Vec<String>,
+    /// `--var`, in order.
+    pub vars: Vec<(String, String)>,
+    /// `--push`.
+    pub push: bool,
+    /// `--load`.
+    pub load: bool,
+    /// `--pull`.
+    pub pull: Option<bool>,
+    /// `--no-cache`.
+    pub no_cache: Option<bool>,
+    /// `--provenance`.
+    pub provenance: Option<String>,
+    /// `--sbom`.
+    pub sbom: Option<String>,
+    /// `--call`, `--check`.
+    pub call: Option<String>,
+    /// Seconds since 1970-01-01, for `timestamp()`.
+    pub now: i64,
+}
+
+/// What bake files come to: the targets and groups that were asked for, with everything that they link to.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    pub(super) selection: Selection,
+    /// Variables of the files, for `--list`.
+    pub variables: Vec<VariableInfo>,
+    /// Names of every target and group that could be asked for.
+    pub names: Vec<String>,
+}
+
+impl BakeRequest {
+    /// The environment, unless it was switched off for variables.
+    pub(super) fn visible_environment(&self) -> Option<&BTreeMap<String, String>> {
+        let off = self.environment.get("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
+        let off = off.and_then(|text| super::entries::parse_bool(text).ok()).unwrap_or(false);
+        (!off).then_some(&self.environment)
+    }
+
+    fn relative_to_files(&self) -> bool {
+        let text = self.environment.get("BUILDX_BAKE_FILE_RELATIVE_PATHS");
+        text.and_then(|text| super::entries::parse_bool(text).ok()).unwrap_or(false)
+    }
+
+    /// `--set` with what other flags stand for.
+    fn all_overrides(&self) -> Result<Vec<String>, String> {
+        let mut all = self.overrides.clone();
+        if self.push {
+            all.push("*.push=true".to_owned());
+        }
+        if self.load {
+            all.push("*.load=true".to_owned());
+        }
+        if let Some(call) = &self.call {
+            let name = call.split(',').next().unwrap_or_default();
+            let name = if name == "check" { "lint" } else { name };
+            if name != "build" {
+                all.push(format!("*.call={name}"));
+            }
+        }
+        if let Some(no_cache) = self.no_cache {
+            all.push(format!("*.no-cache={no_cache}"));
+        }
+        if let Some(pull) = self.pull {
+            all.push(format!("*.pull={pull}"));
+        }
+        for (kind, text) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {
+            if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
+                Attestation::from_flag(kind, text)?;
+                let value = match super::entries::parse_bool(text) {
+                    Ok(enabled) => format!("type={kind},disabled={}", !enabled),
+                    Err(_) => format!("type={kind},{text}"),
+                };
+                all.push(format!("*.attest={value}"));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Stack for reading and evaluating: recursion is bounded by depth, and this is more than the bound needs.
+const STACK_BYTES: usize = 256 << 20;
+
+/// Reads, evaluates, resolves and checks. Every problem that can be found independently of others is in the one error.
+pub fn resolve(request: &BakeRequest, reader: &(dyn ReadText + Sync)) -> Result<Resolved, ConfigError> {
+    let run = || resolve_all(request, reader, true);
+    on_large_stack(run)
+}
+
+/// Runs on a thread with a stack for deep recursion; only pages that are used cost memory.
+fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, Vec<ConfigProblem>> + Send) -> Result<T, ConfigError> {
+    let result = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+        thread.map(std::thread::ScopedJoinHandle::join)
+    });
+    match result {
+        Ok(Ok(result)) => result.map_err(ConfigError::from),
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            let message = format!("cannot start a thread: {error}");
+            Err(ConfigError::from(ConfigProblem::Invalid { message, help: None, span: None }))
+        }
+    }
+}
+
+fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, look: bool) -> Result<Resolved, Vec<ConfigProblem>> {
+    let vars: BTreeMap<String, String> = request.vars.iter().cloned().collect();
+    let (definitions, variables) = define(request, reader, &vars)?;
+    let overrides = request.all_overrides().map_err(|error| vec![super::resolve::refused(error)])?;
+    let mut selection = definitions
+        .select(&request.targets, &overrides, request.visible_environment())
+        .map_err(|problem| vec![problem])?;
+    if let Some(epoch) = request.environment.get("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+        for target in selection.targets.values_mut() {
+            let args = target.args.get_or_insert_default();
+            args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| Some(epoch.clone()));
+        }
+    }
+    let surroundings = Surroundings { directory: &request.directory, environment: &request.environment, look };
+    let problems = validate::check(&mut selection, &surroundings);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let names = definitions.groups.iter().map(|group| group.name.clone());
+    let mut names: Vec<String> = names.chain(definitions.targets.iter().map(|target| target.name.clone())).collect();
+    names.sort();
+    names.dedup();
+    Ok(Resolved { selection, variables, names })
+}
+
+/// What all files define together: compose files first, whatever their place, then the others over them.
+fn define(
+    request: &BakeRequest,
+    reader: &dyn ReadText,
+    vars: &BTreeMap<String, String>,
+) -> Result<(Definitions, Vec<VariableInfo>), Vec<ConfigProblem>> {
+    let texts = files::read(request, reader)?;
+    let mut bodies = Vec::new();
+    let mut problems = Vec::new();
+    for text in &texts {
+        match files::kind_of(text.path()) {
+            Kind::Compose => problems.push(super::resolve::refused("compose files cannot be read yet")),
+            kind => match files::parse(text, kind) {
+                Ok(body) => bodies.push(body),
+                Err(found) => problems.extend(found),
+            },
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut definitions = Definitions::default();
+    let mut variables = Vec::new();
+    if !bodies.is_empty() {
+        let inputs = Inputs {
+            vars,
+            environment: request.visible_environment(),
+            builtins: BTreeMap::from([
+                ("BAKE_CMD_CONTEXT".to_owned(), "cwd://".to_owned()),
+                ("BAKE_LOCAL_PLATFORM".to_owned(), local_platform().to_owned()),
+            ]),
+            host: Host { now: request.now, home: request.environment.get("HOME").cloned().unwrap_or_default() },
+        };
+        let evaluated = scope::evaluate(&bodies, inputs)?;
+        variables = evaluated.variables;
+        merge(&mut definitions, evaluated.targets, evaluated.groups);
+        for (label, mut names) in evaluated.renamed {
+            let mut seen = std::collections::BTreeSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+            if !matches!(&names[..], [only] if *only == label) {
+                let group = super::target::Group { name: label, targets: Some(names), ..Default::default() };
+                definitions.groups.push(group);
+            }
+        }
+    }
+    definitions.dedupe();
+    if request.relative_to_files() {
+        rebase_contexts(&mut definitions);
+    }
+    Ok((definitions, variables))
+}
+
+/// Targets of the same name are merged, groups of the same name replaced.
+fn merge(definitions: &mut Definitions, targets: Vec<super::target::Target>, groups: Vec<super::target::Group>) {
+    for group in groups {
+        match definitions.groups.iter_mut().find(|own| own.name == group.name) {
+            Some(own) => *own = group,
+            None => definitions.groups.push(group),
+        }
+    }
+    for target in targets {
+        match definitions.targets.iter_mut().find(|own| own.name == target.name) {
+            Some(own) => own.merge(&target),
+            None => definitions.targets.push(target),
+        }
+    }
+}
+
+/// The platform of this machine, as `BAKE_LOCAL_PLATFORM` names it.
+const fn local_platform() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" }
+}
+
+/// The resolved bake as `docker buildx bake --print` writes it.
+pub fn print_bake(resolved: &Resolved) -> serde_json::Value {
+    print::document(&resolved.selection)
+}
+
+/// A project of bake and compose files: its components are what `default` builds, with what they link to, and what the
+/// request names beside it.
+pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
+    let bake = BakeRequest {
+        directory: request.directory.clone(),
+        files: request.files.clone(),
+        environment: request.environment.clone(),
+        ..BakeRequest::default()
+    };
+    let run = || {
+        let resolved = resolve_all(&bake, &DiskFiles, false)?;
+        project::project_of(&bake, &resolved)
+    };
+    on_large_stack(run)
+}

@@ -1,0 +1,21 @@
+//! Bake and compose files to resolved targets, and those to a `Project`.
+//!
+//! In: [`BakeRequest`], which names the files, the environment that may be used, and what a command line added. Out: a
+//! [`Resolved`] bake, which [`print_bake`] writes as `docker buildx bake --print` does and [`load_bake`] makes a
+//! [`Project`](crate::config::Project) of. The reference is buildx 0.36: where its answer is plainly a bug, what the user
+//! meant is done; `docs/bake-differences.md` lists those places.
+
+mod decode;
+mod entries;
+mod files;
+mod glob;
+mod load;
+mod overrides;
+mod print;
+mod project;
+mod resolve;
+mod scope;
+mod target;
+mod validate;
+
+pub use load::{BakeRequest, Resolved, load_bake, print_bake, resolve};

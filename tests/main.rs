@@ -3,8 +3,10 @@
 mod architecture;
 mod builder;
 mod bundle;
+mod cli;
 mod engine;
 mod faults;
+mod fleet;
 mod plan;
 mod registry;
 mod support;

@@ -24,9 +24,12 @@ pub fn matrix_table(matrix: &Matrix, style: &Style) -> String {
     }
     let name_width = matrix.cells.iter().map(|cell| columns(&label(cell))).max().unwrap_or(0);
     let state_width = matrix.cells.iter().map(|cell| word(cell).len()).max().unwrap_or(0);
+    // Every platform has the same share of the line; less than a few words of a reason would say nothing.
+    let share = style.width.saturating_sub(name_width) / platforms.len().max(1);
+    let most = share.saturating_sub(GAP + state_width + 1).max(DETAIL);
     let detail_width = |platform: &Platform| {
         let cells = matrix.cells.iter().filter(|cell| cell.cell.platform == *platform);
-        cells.map(|cell| columns(&detail(cell))).max().unwrap_or(0).min(DETAIL)
+        cells.map(|cell| columns(&detail(cell))).max().unwrap_or(0).min(most)
     };
     let details: Vec<usize> = platforms.iter().map(|platform| detail_width(platform)).collect();
     let width = name_width + details.iter().map(|detail| GAP + state_width + 1 + detail).sum::<usize>();
@@ -67,8 +70,8 @@ pub fn matrix_table(matrix: &Matrix, style: &Style) -> String {
 
 /// Columns between two cells.
 const GAP: usize = 2;
-/// The most columns of a cell's detail in the table; the whole of it is in the list, the errors and the JSON.
-const DETAIL: usize = 24;
+/// The fewest columns of a cell's detail in the table; the whole of it is in the list, the errors and the JSON.
+const DETAIL: usize = 12;
 
 fn list(matrix: &Matrix, style: &Style, out: &mut String) {
     let ids: Vec<String> = matrix.cells.iter().map(|cell| cell.cell.to_string()).collect();
@@ -150,7 +153,7 @@ pub fn matrix_sentence(matrix: &Matrix, right: &str, style: &Style) -> String {
     if !matrix.indexes.is_empty() {
         let _ = write!(text, " {}.", counted(matrix.indexes.len(), "index", "indexes"));
     }
-    justified(&text, right, style.width) + "\n"
+    justified(&text, right, style.width).trim_end().to_owned() + "\n"
 }
 
 /// What `status` says: one sentence, and the holes by name.
@@ -168,7 +171,7 @@ pub fn status_sentence(matrix: &Matrix, right: &str, style: &Style) -> String {
         counted(matrix.expected(), "cell", "cells"),
         holes.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
     );
-    justified(&text, right, style.width) + "\n"
+    justified(&text, right, style.width).trim_end().to_owned() + "\n"
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         Ok(layout) => Some(layout),
         // Nothing was ever built here, or what is there is no layout: all cells are missing, whatever their records say.
         Err(StoreError::NotALayout { .. }) => None,
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(StoreError::Absent { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let mut cells = Vec::new();

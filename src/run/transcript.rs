@@ -40,6 +40,8 @@ struct Step {
     weight: Weight,
     name: String,
     began: Instant,
+    /// It has ended before: of a step that several solves share, each tells the end.
+    ended: bool,
     /// The start of a line whose end has not come.
     partial: Vec<u8>,
 }
@@ -117,7 +119,7 @@ impl Transcript {
         }
         self.numbers += 1;
         line(Line { text: format!("#{} {name}", self.numbers), weight });
-        let step = Step { number: self.numbers, weight, name, began: now, partial: Vec::new() };
+        let step = Step { number: self.numbers, weight, name, began: now, ended: false, partial: Vec::new() };
         self.steps.insert(id.clone(), step);
     }
 
@@ -151,6 +153,9 @@ impl Transcript {
         let Some(step) = self.steps.get_mut(id) else { return };
         if !step.partial.is_empty() {
             step.flush(now, step.weight, line);
+        }
+        if std::mem::replace(&mut step.ended, true) && error.is_none() {
+            return;
         }
         let number = step.number;
         let (text, weight) = match (error, cached) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod images;
+pub(crate) mod project;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;

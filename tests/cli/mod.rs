@@ -1,0 +1,6 @@
+//! What the program says and how it ends, whole: command line in, two streams and an exit code out.
+
+mod builders;
+mod failing;
+mod refusals;
+mod usage;

@@ -45,7 +45,7 @@ impl Registry {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
-    fn token(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Response {
+    fn token(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Response {
         let text = format!("{} {}", uri.query().unwrap_or_default(), String::from_utf8_lossy(body));
         let scoped =
             text.contains("scope=repository%3Ateam%2Fbase%3Apull") || text.contains("scope=repository:team/base:pull");
@@ -83,7 +83,7 @@ async fn serve(
     let kind = authorization.split(' ').next().unwrap_or_default();
     registry.seen.lock().unwrap().push(format!("{method} {} {kind}", uri.path()));
     if uri.path() == "/token" {
-        return registry.token(&method, &uri, &headers, &body);
+        return Registry::token(&method, &uri, &headers, &body);
     }
     if authorization != "Bearer the-token" {
         let challenge = format!(

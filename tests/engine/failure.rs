@@ -1,6 +1,6 @@
 use catamaran::base::{ErrorClass, Failure};
+use catamaran::engine::EngineError;
 use catamaran::engine::buildkit::BuildKitEngine;
-use catamaran::engine::{Engine, EngineError};
 
 use super::bench::{Bench, SHELL, options};
 use super::registry::Registry;

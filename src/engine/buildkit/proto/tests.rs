@@ -47,6 +47,7 @@ fn map(key: &str, value: &str) -> HashMap<String, String> {
     HashMap::from([(key.to_owned(), value.to_owned())])
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form of the message's fields")]
 fn time(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 7 })
 }

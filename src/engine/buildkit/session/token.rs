@@ -135,7 +135,8 @@ fn parse(body: &[u8]) -> Result<FetchTokenResponse, String> {
     if token.is_empty() {
         return Err("the token server's answer has no token".to_owned());
     }
-    let issued_at = answer.issued_at.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(|time| time.as_second());
+    let issued_at =
+        answer.issued_at.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_second);
     Ok(FetchTokenResponse {
         token,
         expires_in: answer.expires_in.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_LIFETIME),

@@ -35,6 +35,7 @@ impl Recorder {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form of the message's fields")]
 fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }

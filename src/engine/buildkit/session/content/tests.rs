@@ -8,7 +8,6 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Server};
 
-use super::super::{Content, Ingests, Receipt};
 use super::content_server::ContentServer;
 use super::*;
 use crate::engine::buildkit::proto::containerd::services::content::v1::content_client::ContentClient;

@@ -130,3 +130,83 @@ impl ContentsLock {
         serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lock() -> ContentsLock {
+        let parse = |text: &str| text.parse::<Platform>().expect("a platform");
+        ContentsLock {
+            schema: SCHEMA.to_owned(),
+            project: "fleet \u{1b}\"quoted\"".to_owned(),
+            tag: "1.0".to_owned(),
+            complete: false,
+            missing: vec![MissingCell { component: "api".parse().expect("a name"), platform: parse("arm64") }],
+            default_platform: parse("amd64"),
+            images: vec![LockedImage {
+                component: "web".parse().expect("a name"),
+                reference: "r.example/web:1.0".parse().expect("a reference"),
+                index: Digest::of("index"),
+                platforms: vec![LockedPlatform {
+                    platform: parse("arm/v7"),
+                    manifest: Digest::of("manifest"),
+                    config: Digest::of("config"),
+                    layers: vec![Digest::of("layer")],
+                }],
+            }],
+            files: vec![LockedFile { name: "index.json".to_owned(), digest: Digest::of("x"), size: 1 }],
+            blobs: vec![LockedBlob { digest: Digest::of("layer"), size: 5 }],
+        }
+    }
+
+    /// The bytes with another text in them and the checksum of that.
+    fn edited(from: &str, to: &str) -> Vec<u8> {
+        let text = String::from_utf8(lock().to_bytes()).expect("UTF-8");
+        assert!(text.contains(from));
+        let text = text.replace(from, to);
+        let covered = text.rsplit_once(CHECKSUM).expect("a checksum").0;
+        format!("{covered}{CHECKSUM}{}\"}}\n", Digest::of(covered)).into_bytes()
+    }
+
+    #[test]
+    fn reads_what_it_writes_and_what_later_versions_add() {
+        assert_eq!(ContentsLock::from_bytes(&lock().to_bytes()).expect("its own"), lock());
+        let later = edited("\"tag\":\"1.0\"", "\"tag\":\"1.0\",\"added\":{\"later\":[1]}");
+        assert_eq!(ContentsLock::from_bytes(&later).expect("additive"), lock());
+        assert!(lock().to_bytes().starts_with(b"{\"schema\":\"catamaran/bundle/v1\""));
+    }
+
+    #[test]
+    fn tells_another_format_from_damage() {
+        let answer = ContentsLock::from_bytes(&edited(SCHEMA, "catamaran/bundle/v2"));
+        assert!(matches!(answer, Err(InvalidLock::Schema(schema)) if schema == "catamaran/bundle/v2"));
+        for (from, to) in [
+            ("\"tag\":\"1.0\"", "\"tag\":\"1.0\",\"tag\":\"2.0\""),
+            ("\"tag\":\"1.0\"", "\"tag\":1"),
+            ("linux/arm/v7", "linux/arm65"),
+            ("sha256:", "sha512:"),
+            ("\"size\":5", "\"size\":-5"),
+            ("\"size\":5", "\"size\":5e400"),
+        ] {
+            assert!(matches!(ContentsLock::from_bytes(&edited(from, to)), Err(InvalidLock::Malformed(_))), "{to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_is_found(at in any::<prop::sample::Index>(), change in 1_u8..) {
+            let mut bytes = lock().to_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= change;
+            prop_assert!(ContentsLock::from_bytes(&bytes).is_err());
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(ContentsLock::from_bytes(&bytes).is_err());
+        }
+    }
+}

@@ -117,3 +117,51 @@ fn octal(digits: &[u8]) -> Option<u64> {
 pub(super) const fn padded(size: u64) -> u64 {
     size.next_multiple_of(BLOCK)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> impl Strategy<Value = EntryName> {
+        prop_oneof![
+            Just(EntryName::Marker),
+            Just(EntryName::Index),
+            Just(EntryName::DockerView),
+            Just(EntryName::Lock),
+            any::<[u8; 32]>().prop_map(|raw| EntryName::Blob(Digest::from_raw(raw))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn decodes_what_it_encodes(name in names(), size in 0..=SIZE_LIMIT) {
+            prop_assert_eq!(decode(&encode(name, size)), Ok((name, size)));
+        }
+
+        #[test]
+        fn another_reader_agrees(name in names(), size in 0..=SIZE_LIMIT) {
+            let block = encode(name, size);
+            let header = tar::Header::from_byte_slice(&block);
+            prop_assert_eq!(header.path_bytes().into_owned(), name.text().into_bytes());
+            prop_assert_eq!(header.size().expect("a size"), size);
+            prop_assert_eq!(header.mode().expect("a mode"), 0o644);
+            prop_assert_eq!(header.mtime().expect("a time"), 0);
+            prop_assert!(header.as_ustar().is_some());
+        }
+
+        #[test]
+        fn one_changed_bit_is_never_taken(name in names(), size in 0..=SIZE_LIMIT, at in 0_usize..512, bit in 0_u8..8) {
+            let mut block = encode(name, size);
+            block[at] ^= 1 << bit;
+            prop_assert!(decode(&block).is_err());
+        }
+
+        #[test]
+        fn anything_else_is_an_error(block in prop::collection::vec(any::<u8>(), 512)) {
+            let block: Block = block.try_into().expect("512 bytes");
+            prop_assert!(decode(&block).is_err());
+        }
+    }
+}

@@ -18,3 +18,6 @@ pub use error::ImageError;
 pub use index::{Assembled, IndexEntry, UPSTREAM_DIGEST, assemble_index, subset_index};
 pub use manifest::{MANIFEST_LIMIT, ManifestBody, RawManifest, entry_platform, is_attestation};
 pub use names::{NAME_ANNOTATIONS, named_entry, names, publish_name, publish_names, unpublish};
+
+#[cfg(test)]
+mod tests;

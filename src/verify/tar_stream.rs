@@ -263,3 +263,151 @@ fn malformed(reason: &'static str) -> io::Error {
 fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends within an entry")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is in a tar: path, size, first bytes.
+    type Seen = Vec<(Vec<u8>, u64, Vec<u8>)>;
+
+    fn ours(bytes: &[u8]) -> io::Result<Seen> {
+        let mut tar = TarStream::new(bytes);
+        let mut seen = Vec::new();
+        while let Some(entry) = tar.next_entry()? {
+            if entry.is_file {
+                let mut head = [0; 64];
+                let head = tar.head(entry.size, &mut head)?.to_vec();
+                seen.push((entry.path, entry.size, head));
+            }
+        }
+        tar.drain()?;
+        Ok(seen)
+    }
+
+    /// The same by an independent reader.
+    fn theirs(bytes: &[u8]) -> io::Result<Seen> {
+        let mut archive = tar::Archive::new(bytes);
+        let mut seen = Vec::new();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let kind = entry.header().entry_type();
+            if (kind.is_file() || kind.is_contiguous()) && !entry.path_bytes().ends_with(b"/") {
+                let path = entry.path_bytes().into_owned();
+                let size = entry.size();
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                content.truncate(64);
+                seen.push((path, size, content));
+            }
+        }
+        Ok(seen)
+    }
+
+    fn archive(files: &[(String, Vec<u8>, bool)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, content, pax) in files {
+            if *pax {
+                let extensions = [("path", path.as_bytes()), ("comment", b"x")];
+                tar.append_pax_extensions(extensions).expect("memory");
+            }
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o755);
+            // Too long for a header: a GNU long name, unless PAX has said it already.
+            if *pax {
+                header.set_path("short").expect("short");
+                header.set_cksum();
+                tar.append(&header, &content[..]).expect("memory");
+            } else {
+                tar.append_data(&mut header, path, &content[..]).expect("memory");
+            }
+            let mut link = tar::Header::new_gnu();
+            link.set_size(0);
+            link.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut link, "link", path).expect("memory");
+        }
+        tar.into_inner().expect("memory")
+    }
+
+    proptest! {
+        #[test]
+        fn sees_what_another_reader_sees(
+            files in prop::collection::vec(
+                ("[a-z]{1,20}(/[a-z]{1,30}){0,9}", prop::collection::vec(any::<u8>(), 0..1500), any::<bool>()), 0..6
+            )
+        ) {
+            let bytes = archive(&files);
+            let seen = ours(&bytes).expect("a good archive");
+            prop_assert_eq!(&seen, &theirs(&bytes).expect("a good archive"));
+            prop_assert_eq!(seen.len(), files.len());
+        }
+
+        #[test]
+        fn never_panics_on_damage(
+            files in prop::collection::vec(
+                ("[a-z]{1,20}(/[a-z]{1,30}){0,9}", prop::collection::vec(any::<u8>(), 0..600), any::<bool>()), 1..4
+            ),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = archive(&files);
+            for (at, value) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+                // With a right checksum the damage gets past the first gate.
+                let block = at / BLOCK * BLOCK;
+                if block + BLOCK <= bytes.len() {
+                    let sum: u32 = bytes[block..block + BLOCK].iter().enumerate()
+                        .map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
+                    bytes[block + 148..block + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                }
+            }
+            let length = cut.index(bytes.len() + 1);
+            // Either an error or a listing; both are fine, endless loops and panics are not.
+            let _seen = ours(&bytes[..length]).is_ok();
+        }
+
+        #[test]
+        fn never_panics_on_anything(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
+            let _seen = ours(&bytes).is_ok();
+        }
+
+        #[test]
+        fn reads_the_numbers_that_it_writes(value in 0_u64..1 << 33) {
+            prop_assert_eq!(number(format!("{value:011o}\0").as_bytes()), Some(value));
+            prop_assert_eq!(number(format!("{value:>11o} ").as_bytes()), Some(value));
+        }
+    }
+
+    #[test]
+    fn bounds_what_it_must_hold() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(8 << 30);
+        header.set_cksum();
+        let error = ours(header.as_bytes()).expect_err("8 GiB of name");
+        assert!(error.to_string().contains("over 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn base_256_and_odd_numbers() {
+        assert_eq!(number(b"\x80\0\0\0\0\0\0\x02\0\0\0\0"), Some(1 << 33));
+        assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), None, "negative");
+        assert_eq!(number(b"\x80\x01\0\0\0\0\0\0\0\0\0\0"), None, "over 64 bits");
+        assert_eq!(number(b"            "), Some(0), "old writers leave it blank");
+        assert_eq!(number(b"0000008\0"), None);
+        assert_eq!(number(b"12x\0"), None);
+    }
+
+    #[test]
+    fn a_stream_that_ends_between_entries_is_whole_and_within_one_is_not() {
+        let bytes = archive(&[("a".to_owned(), vec![1; 600], false)]);
+        assert!(ours(&bytes[..512 + 1024]).is_ok());
+        assert!(ours(&bytes[..512 + 1023]).is_err());
+        assert!(ours(&bytes[..700]).is_err());
+        assert!(ours(&[]).is_ok());
+    }
+}

@@ -9,5 +9,6 @@ mod faults;
 mod fleet;
 mod plan;
 mod registry;
+mod store;
 mod support;
 mod verify;

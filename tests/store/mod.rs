@@ -1,0 +1,3 @@
+//! The layout under several processes, kills and a full disk.
+
+mod processes;

@@ -127,7 +127,7 @@ impl BundleReader {
                 continue;
             }
             let mut writer = layout.writer()?;
-            let mut reader = self.open_blob(&descriptor)?;
+            let mut reader = self.open(&descriptor)?;
             let mut buffer = vec![0; 256 << 10];
             loop {
                 let count = reader.read(&mut buffer).map_err(|error| StoreError::from_read(error, &self.path))?;
@@ -150,7 +150,8 @@ impl BundleReader {
         Descriptor::new(media_type::INDEX, digest, self.blobs.get(&digest).map_or(0, |place| place.1))
     }
 
-    fn open_blob(&self, descriptor: &Descriptor) -> Result<VerifiedReader<Section>, StoreError> {
+    /// The bytes of a blob, unverified.
+    fn section(&self, descriptor: &Descriptor) -> Result<Section, StoreError> {
         let digest = descriptor.digest;
         let Some((at, size)) = self.blobs.get(&digest).copied() else {
             return Err(StoreError::Missing { digest });
@@ -158,7 +159,7 @@ impl BundleReader {
         if size != descriptor.size {
             return Err(StoreError::WrongSize { digest, expected: descriptor.size, found: size });
         }
-        Ok(VerifiedReader::new(Section::new(Arc::clone(&self.file), at, size), descriptor))
+        Ok(Section::new(Arc::clone(&self.file), at, size))
     }
 }
 
@@ -168,14 +169,7 @@ impl BlobSource for BundleReader {
     }
 
     fn open(&self, descriptor: &Descriptor) -> Result<VerifiedReader<Box<dyn Read + Send>>, StoreError> {
-        let digest = descriptor.digest;
-        let Some((at, size)) = self.blobs.get(&digest).copied() else {
-            return Err(StoreError::Missing { digest });
-        };
-        if size != descriptor.size {
-            return Err(StoreError::WrongSize { digest, expected: descriptor.size, found: size });
-        }
-        Ok(VerifiedReader::new(Box::new(Section::new(Arc::clone(&self.file), at, size)), descriptor))
+        Ok(VerifiedReader::new(Box::new(self.section(descriptor)?), descriptor))
     }
 
     fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {

@@ -113,9 +113,9 @@ impl Failure for StoreError {
             Self::Missing { .. } | Self::Absent { .. } | Self::WrongSize { .. } => {
                 Some("run `catamaran build`: it brings back what is missing".to_owned())
             }
-            Self::Corrupt { .. } | Self::NotAFile { .. } => Some(
-                "run `catamaran verify`: it moves damaged blobs aside, and the next build brings them back".to_owned(),
-            ),
+            Self::Corrupt { .. } | Self::NotAFile { .. } => {
+                Some("run `catamaran verify`, then `catamaran build`: it brings back what is damaged".to_owned())
+            }
             Self::NotALayout { path, .. } if path.ends_with("index.json") => Some(
                 "move it away and run `catamaran build`: the blobs are kept and the names are written anew".to_owned(),
             ),

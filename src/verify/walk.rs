@@ -118,7 +118,7 @@ impl Walk<'_> {
         for entry in &manifests {
             let mut problem = |problem| self.findings.add(problem, root.descriptor.digest, whole(Part::Index));
             if is_attestation(entry) {
-                self.attestation(entry, &whole(Part::Attestation));
+                self.carried(entry, &whole(Part::Attestation));
                 continue;
             }
             match (entry.kind(), entry_platform(entry)) {
@@ -137,7 +137,7 @@ impl Walk<'_> {
                     self.image(root, entry, &platform);
                 }
                 (MediaKind::Manifest, Some(Err(platform))) => problem(Problem::UnexpectedPlatform { platform }),
-                _ => self.blob(entry, whole(Part::Other)),
+                _ => self.carried(entry, &whole(Part::Other)),
             }
         }
         for platform in root.platforms.iter().filter(|platform| !seen.contains_key(platform)) {
@@ -185,8 +185,8 @@ impl Walk<'_> {
         }
     }
 
-    /// An attestation is carried, not judged: its bytes must be whole.
-    fn attestation(&mut self, entry: &Descriptor, affected: &Affected) {
+    /// What is no image of a platform (an attestation, an artifact) is carried, not judged: its bytes must be whole.
+    fn carried(&mut self, entry: &Descriptor, affected: &Affected) {
         if entry.kind() != MediaKind::Manifest {
             return self.blob(entry, affected.clone());
         }

@@ -284,6 +284,24 @@ fn attestations_are_carried_and_must_be_whole() {
 }
 
 #[test]
+fn an_artifact_without_a_platform_is_followed_too() {
+    let mut fleet = Fleet::empty();
+    let image = Image::small("api", "amd64").store(&fleet.layout);
+    let signature = fleet.layout.put("application/x-signature", b"signed").expect("stored");
+    let config = fleet.layout.put(media_type::EMPTY, b"{}").expect("stored");
+    let artifact = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [signature]});
+    let artifact = fleet.layout.put(media_type::MANIFEST, artifact.to_string().as_bytes()).expect("stored");
+    let mut entry = serde_json::to_value(&image).expect("JSON");
+    entry["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [entry, artifact]});
+    let index = fleet.layout.put(media_type::INDEX, index.to_string().as_bytes()).expect("stored");
+    fleet.expect("api", index, vec![platform("amd64")]);
+    assert!(verify(&fleet, Depth::Layers).is_whole());
+    fs::remove_file(fleet.blob_path(&signature.digest)).expect("removable");
+    assert_eq!(shown(&verify(&fleet, Depth::Layers)), ["api other content: missing"]);
+}
+
+#[test]
 fn a_root_that_is_no_index_or_absent_is_a_finding() {
     let mut fleet = Fleet::small(&["api"], &["amd64"]);
     let manifest = Image::small("web", "amd64").store(&fleet.layout);

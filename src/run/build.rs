@@ -1,4 +1,5 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -288,8 +289,15 @@ impl<'a> Cells<'a> {
         };
         let mut verdicts: Vec<Option<Verdict<Made, Trouble>>> =
             schedule(&graph, &limits, on_failure, cancel, self).await.into_iter().map(Some).collect();
+        let mut lost: HashSet<String> = HashSet::new();
         for &node in &self.failed {
             let Some(Verdict::Failed(trouble)) = verdicts.get_mut(node).and_then(Option::take) else { continue };
+            // A builder that was lost is one root cause, however many cells it took along: the matrix has them all.
+            if let Some(address) = lost_builder(trouble.error.as_ref())
+                && !lost.insert(address)
+            {
+                continue;
+            }
             let cell = self.selected[node];
             let log = cell.build().map(|_| self.state.log(&cell.id));
             self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error });
@@ -338,6 +346,15 @@ impl<'a> Cells<'a> {
         };
         self.reports.insert(cell.id.clone(), report);
         event
+    }
+}
+
+/// The builder whose loss an error is about.
+fn lost_builder(error: &dyn Failure) -> Option<String> {
+    let error: &(dyn Error + 'static) = error;
+    match error.downcast_ref() {
+        Some(EngineError::Lost { address, .. }) => Some(address.clone()),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::{Engine, EngineError};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::{Cell, Plan};
 use crate::store::Layout;
+use crate::sys::{self, Emulation};
 
 /// Which builders a run may use, and how it gets them.
 pub struct BuilderSettings {
@@ -182,6 +183,7 @@ impl Builders {
                     builder: capabilities.address.clone(),
                     cells: Vec::new(),
                     span: span.clone(),
+                    hindrance: hindrance(&capabilities.address, platform),
                 });
                 if missing.platform == *platform {
                     missing.cells.push(cell.id.clone());
@@ -189,6 +191,18 @@ impl Builders {
             }
         }
         found.map_or(Ok(()), |missing| Err(RunError::NoEmulator(Box::new(missing))))
+    }
+}
+
+/// An emulator that is there and of no use: only the kernel of this machine can be asked, so only for a builder on it.
+fn hindrance(address: &str, platform: &Platform) -> Option<String> {
+    address.strip_prefix("unix:")?;
+    let emulation = Emulation::of(platform.architecture(), &sys::emulators());
+    match &emulation {
+        Emulation::Disabled(_) | Emulation::NotInContainers(_) => {
+            Some(format!("{emulation}: {}", emulation.advice(platform.architecture())?))
+        }
+        _ => None,
     }
 }
 

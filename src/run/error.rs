@@ -91,6 +91,8 @@ pub struct NoEmulator {
     pub cells: Vec<CellId>,
     /// The first such step.
     pub span: Span,
+    /// For a builder on this machine, what hinders an emulator that is there, and what to do about it.
+    pub hindrance: Option<String>,
 }
 
 /// Names that a reader takes in at one look; the rest is a count.
@@ -160,6 +162,7 @@ impl Failure for RunError {
             Self::State { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, then run the same command again: finished cells are kept".to_owned())
             }
+            Self::NoEmulator(missing) if missing.hindrance.is_some() => missing.hindrance.clone(),
             Self::NoEmulator(missing) => Some(format!(
                 "install an emulator on it (Debian: `apt install qemu-user-static`), or name a builder that runs \
                  {platform}:\n[builder.NAME] address = \"tcp://…\" platforms = [\"{platform}\"]",

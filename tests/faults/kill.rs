@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +29,8 @@ fn number(name: &str) -> Option<u64> {
 fn sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
-    println!("CATAMARAN_SEED={seed}");
+    // Not by a macro, whose output is only shown when the test fails.
+    writeln!(std::io::stderr(), "CATAMARAN_SEED={seed}").expect("a terminal or a log");
     let mut dice = Dice(seed);
     let project = Project::new("");
     let begin = Instant::now();

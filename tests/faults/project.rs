@@ -49,7 +49,7 @@ impl Project {
         project.write("app/payload", "1");
         project.write(
             "app/Dockerfile",
-            &format!("FROM base\nCOPY payload /payload\n{step}\nRUN cat /stamp /payload > /sum\n"),
+            format!("FROM base\nCOPY payload /payload\n{step}\nRUN cat /stamp /payload > /sum\n"),
         );
         project
     }

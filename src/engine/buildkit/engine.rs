@@ -66,7 +66,7 @@ impl Shared {
     /// The builder went away; where it was started for this run, its own log may tell why.
     pub(super) fn lost(&self, reason: &str) -> EngineError {
         let words = self.guard().as_ref().and_then(|guard| guard.last_words());
-        let reason = words.map_or_else(|| reason.to_owned(), |words| format!("{reason}; its log ends: {words}"));
+        let reason = words.map_or_else(|| reason.to_owned(), |words| format!("{words} ({reason})"));
         EngineError::Lost { address: self.address.clone(), reason }
     }
 }

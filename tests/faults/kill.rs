@@ -34,8 +34,9 @@ fn sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
     let mut dice = Dice(seed);
     let project = Project::new("");
     let begin = Instant::now();
-    project.completes(&["build"]);
+    let first = project.run(&["build"]);
     let whole = u64::try_from(begin.elapsed().as_millis()).expect("some seconds");
+    assert_eq!(first.status.code(), Some(0), "{}", show(&first));
     for round in 0..number("CATAMARAN_KILLS").unwrap_or(u64::from(SAMPLE)) {
         // Something new in the lowest layer, or every cell would come from the builder's cache.
         project.write("base/stamp", format!("{seed} {round}"));

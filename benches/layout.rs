@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+#[expect(dead_code, reason = "shared with benches that run other programs")]
 #[path = "side_by_side.rs"]
 mod side_by_side;
 

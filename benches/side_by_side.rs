@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const RUNS: usize = 5;
 
 /// Runs both once to warm the caches, then [`RUNS`] times in turn; prints medians and ratio.
-pub fn compare(name: &str, target: f64, ours: impl FnMut(), theirs: impl FnMut()) {
+pub(crate) fn compare(name: &str, target: f64, ours: impl FnMut(), theirs: impl FnMut()) {
     let ratio = ratio_of(name, ours, theirs);
     let verdict = if ratio <= target { "reached" } else { "missed" };
     println!("{name}: ratio {ratio:.2}, target {target:.2}: {verdict}");
@@ -37,13 +37,13 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// Runs a shell command that must succeed.
-pub fn shell(command: &str) {
+pub(crate) fn shell(command: &str) {
     let status = Command::new("sh").args(["-c", command]).status().expect("sh can be started");
     assert!(status.success(), "{command}: {status}; `scripts/setup bench` installs the parts");
 }
 
 /// The number after `--megabytes`.
-pub fn megabytes(default: u64) -> u64 {
+pub(crate) fn megabytes(default: u64) -> u64 {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--megabytes");
     arguments.nth(1).map_or(default, |number| number.parse().expect("a number of megabytes"))
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 fn main() {
     let size = megabytes(1000);
     // 200 blobs: 10 images for 2 platforms of 10 layers each.
-    let fleet = fleet(10, size * 1_000_000 / 200, media_type::LAYER, |seed, bytes| noise(seed, bytes));
+    let fleet = fleet(10, size * 1_000_000 / 200, media_type::LAYER, noise);
     let blobs = fleet.layout.root().join("blobs/sha256");
     let hash =
         format!("find {} -type f -print0 | xargs -0 -P$(nproc) -n16 openssl dgst -sha256 >/dev/null", blobs.display());

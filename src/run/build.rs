@@ -11,7 +11,7 @@ use super::indexes::{Holes, assemble, name_complete_indexes, platforms_of};
 use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::scheduler::{Crash, Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
-use super::status::{included, status, title};
+use super::status::{included, is_shown, status, title};
 use super::{
     BuilderSettings, Builders, CellFailure, CellRecord, CellReport, IndexReport, Matrix, Outcome, RunError, StateDir,
 };
@@ -74,7 +74,7 @@ fn unstarted(plan: &Plan, state: &StateDir, error: RunError) -> Outcome {
 }
 
 fn keep_selected(cells: &mut Vec<CellReport>, plan: &Plan) {
-    cells.retain(|report| plan.cell(&report.cell).is_some_and(|cell| cell.selection > Selection::Unselected));
+    cells.retain(|report| plan.cell(&report.cell).is_some_and(|cell| is_shown(plan, cell, Selection::Required)));
 }
 
 fn planned(cell: &Cell, state: CellState) -> CellReport {
@@ -245,7 +245,7 @@ impl<'a> Cells<'a> {
         let mut cells: Vec<CellReport> = plan
             .cells
             .iter()
-            .filter(|cell| cell.selection > Selection::Unselected)
+            .filter(|cell| is_shown(plan, cell, Selection::Required))
             .map(|cell| self.reports.remove(&cell.id).unwrap_or_else(|| planned(cell, CellState::Cancelled)))
             .collect();
         cells.sort_by(|left, right| left.cell.cmp(&right.cell));

@@ -33,7 +33,7 @@ pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
 };
 pub use state::{StateDir, StateLock};
-pub use status::status;
+pub use status::{is_shown, status};
 pub use transcript::{Line, Transcript, Weight};
 pub use verify::{Verified, verify, verify_bundle};
 

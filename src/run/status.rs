@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::{CellRecord, CellReport, IndexReport, Matrix, RunError, StateDir};
 use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform};
 use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation, names};
-use crate::plan::{Cell, CellWork, Component, Plan};
+use crate::plan::{Cell, CellWork, Component, Plan, Selection};
 use crate::store::{Layout, StoreError};
 use crate::verify::{Presence, presence};
 
@@ -74,6 +74,12 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
 /// `fleet v0.3.8`
 pub(super) fn title(plan: &Plan) -> String {
     format!("{} {}", plan.project, plan.tag)
+}
+
+/// Whether a matrix that answers a command line shows `cell`: it was selected at least as `least`, or it is excluded and
+/// no names asked for others. An excluded cell is never selected, and still has to be seen with its reason.
+pub fn is_shown(plan: &Plan, cell: &Cell, least: Selection) -> bool {
+    if cell.is_excluded() { !plan.subset.names } else { cell.selection >= least }
 }
 
 /// The components whose indexes must be there.

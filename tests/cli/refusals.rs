@@ -208,6 +208,13 @@ fn excluded_components_are_shown_and_not_counted() {
         old.map(|cell| (&cell["state"], &cell["reason"])),
         Some((&"excluded".into(), &"retired 2026-10".into()))
     );
+    // Names ask about what they name.
+    let named = project.run(&["status", "--json", "web"]).exits(4).json();
+    assert_eq!(named["cells"].as_array().map(Vec::len), Some(2));
+    let build = project.run(&["build", "--json", "--builder", "tcp://127.0.0.1:1"]).exits(8).json();
+    let states: Vec<&str> =
+        build["cells"].as_array().expect("cells").iter().filter_map(|cell| cell["state"].as_str()).collect();
+    assert_eq!(states, ["excluded", "excluded", "missing", "missing"]);
     let plan = project.run(&["plan"]).exits(0);
     assert!(plan.stdout.contains("\"retired 2026-10\""), "{}", plan.stdout);
 }

@@ -35,7 +35,8 @@ fn look(settings: &Settings, args: &SelectArgs) -> Result<Matrix, CliError> {
     let plan = Settings::plan(&project, args, &ToArgs { to: Vec::new() })?;
     let mut matrix = run::status(&plan, &settings.state(&project))?;
     // Names are a question about these cells; whether another one is there is not part of it.
-    let asked = |id: &crate::base::CellId| plan.cell(id).is_some_and(|cell| cell.selection == Selection::Selected);
+    let asked =
+        |id: &crate::base::CellId| plan.cell(id).is_some_and(|cell| run::is_shown(&plan, cell, Selection::Selected));
     matrix.cells.retain(|report| asked(&report.cell));
     let named =
         |component: &crate::base::ComponentName| matrix.cells.iter().any(|report| report.cell.component == *component);

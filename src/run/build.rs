@@ -364,7 +364,7 @@ fn address(engine: &Arc<dyn Engine>) -> String {
 
 /// Why a cell failed, in a few words for the matrix: the step, or the error itself.
 fn reason(error: &dyn Failure) -> String {
-    let as_error: &(dyn std::error::Error + 'static) = error;
+    let as_error: &(dyn Error + 'static) = error;
     match as_error.downcast_ref() {
         Some(EngineError::Build { step: Some(step), .. }) => step.clone(),
         _ => error.to_string(),

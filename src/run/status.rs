@@ -16,8 +16,7 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
     let layout = match Layout::open(state.layout()) {
         Ok(layout) => Some(layout),
         // Nothing was ever built here, or what is there is no layout: all cells are missing, whatever their records say.
-        Err(StoreError::NotALayout { .. }) => None,
-        Err(StoreError::Absent { .. }) => None,
+        Err(StoreError::NotALayout { .. } | StoreError::Absent { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let mut cells = Vec::new();

@@ -10,13 +10,13 @@ fn a_builder_that_was_named_is_never_replaced() {
     let project = Project::with(CONFIG, &[SCRATCH]);
     assert_data_eq!(
         project.run(&["build", "--builder", "unix:///nonexistent/buildkitd.sock"]).shown(),
-        str![[r#"
+        str![[r"
 exit 8
 --- stderr
 catamaran | demo latest: 1 component x 1 platform = 1 cell
 error: no builder answers at `[SOCKET] [..]
 ...
-"#]]
+"]]
     );
     let mut command = project.command(&["build"]);
     command.env("BUILDKIT_HOST", "tcp://127.0.0.1:1");

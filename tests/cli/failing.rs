@@ -24,7 +24,7 @@ fn d26_a_failing_step_is_on_the_first_screen() {
     let ran = project.run(&["build", "--builder", builder(), "--push", "--to", "127.0.0.1:1"]).exits(3);
     assert_data_eq!(
         ran.stdout.clone(),
-        str![[r#"
+        str![[r"
        amd64[..]
 after  blocked bad/amd64                    -
 bad    FAILED  step 3 of 3: RUN for n in ~  -
@@ -34,7 +34,7 @@ e = emulated
 2 of 4 cells: 1 failed, 1 blocked. 1 index.                               exit 3
 Nothing was pushed.
 
-"#]]
+"]]
     );
     let error = ran.stderr.split("\nerror: ").nth(1).expect("an error");
     assert_data_eq!(

@@ -34,13 +34,13 @@ error: unknown platform `linux/amd65`
     let project = Project::with(&format!("{PLATFORMS}[component.web]\n"), &[SCRATCH]);
     assert_data_eq!(
         project.run(&["plan", "--platform", "amd65"]).shown(),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: unknown platform `amd65`
   fix     did you mean `linux/amd64`?                                     exit 2
 
-"#]]
+"]]
     );
 }
 
@@ -69,42 +69,42 @@ fn d2_no_platforms_anywhere_is_refused_before_connecting() {
 fn a_project_that_cannot_be_read_is_refused_with_its_place() {
     assert_data_eq!(
         refused("name = \"demo\"\nplatforms = [\"linux/amd64\"\n", &[]),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: not valid TOML: [..]
   where   catamaran.toml:[..]
 ...
-"#]]
+"]]
     );
     let circle = format!("{PLATFORMS}[component.a]\nneeds = [\"b\"]\n[component.b]\nneeds = [\"a\"]\n");
     assert_data_eq!(
         refused(&circle, &[SCRATCH]),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: components need each other in a circle: [..]
 ...
-"#]]
+"]]
     );
     assert_data_eq!(
         refused(&format!("{PLATFORMS}[component.web]\ndockerfile = \"web/Dockerfile\"\n"), &[]),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: component `web`: there is no `web/Dockerfile`
 ...
-"#]]
+"]]
     );
     assert_data_eq!(
         refused(&format!("{PLATFORMS}[component.web]\n"), &[("Dockerfile", "FORM scratch\n")]),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: component `web`: [..]FORM[..]
   where   Dockerfile:1
 ...
-"#]]
+"]]
     );
 }
 
@@ -117,13 +117,13 @@ fn names_that_mean_nothing_are_refused() {
     }
     assert_data_eq!(
         project.run(&["logs", "backnd"]).shown(),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: there is no cell `backnd`
   fix     did you mean `backend`?                                         exit 2
 
-"#]]
+"]]
     );
 }
 
@@ -167,12 +167,12 @@ fn d18_status_push_and_export_refuse_holes() {
     let project = Project::with(&config, &[SCRATCH]);
     assert_data_eq!(
         project.run(&["status"]).shown(),
-        str![[r#"
+        str![[r"
 exit 4
 --- stdout
 0 of 2 cells. missing: web/amd64, web/arm64                               exit 4
 
-"#]]
+"]]
     );
     let status = project.run(&["status", "--json"]).exits(4).json();
     assert_eq!(status["complete"], false);
@@ -180,13 +180,13 @@ exit 4
     assert_eq!(status["cells"][1]["state"], "missing");
     assert_data_eq!(
         project.run(&["push"]).shown(),
-        str![[r#"
+        str![[r"
 exit 4
 --- stderr
 error: nothing was pushed: the matrix has holes: web/amd64, web/arm64
   fix     run `catamaran build`                                           exit 4
 
-"#]]
+"]]
     );
     project.run(&["export", "release.tar"]).exits(4);
     project.run(&["export", "release.tar", "--allow-missing", "web/amd64"]).exits(4);

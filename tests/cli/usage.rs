@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::process::Stdio;
 
@@ -46,12 +47,12 @@ fn help_teaches_and_version_is_one_line() {
     }
     assert_data_eq!(
         project.run(&["--version"]).shown(),
-        str![[r#"
+        str![[r"
 exit 0
 --- stdout
 catamaran [..]
 
-"#]]
+"]]
     );
 }
 
@@ -62,7 +63,7 @@ fn a_reader_that_goes_away_is_no_error() {
     project.write("Dockerfile", "FROM scratch\n");
     // More than a pipe holds, so that the program is still writing when nobody reads any more.
     for number in 0..3000 {
-        config.push_str(&format!("[component.component-with-a-long-name-{number}]\ndockerfile = \"Dockerfile\"\n"));
+        let _ = writeln!(config, "[component.component-with-a-long-name-{number}]\ndockerfile = \"Dockerfile\"");
     }
     project.write("catamaran.toml", &config);
     let mut child = project.spawn(&["plan"]);

@@ -1,5 +1,6 @@
 //! A project in a folder of its own, and the program run in it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -129,7 +130,7 @@ impl Ran {
         let mut text = format!("exit {}\n", self.code);
         for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !stream.is_empty() {
-                text.push_str(&format!("--- {name}\n{stream}"));
+                let _ = write!(text, "--- {name}\n{stream}");
             }
         }
         let text = text.replace(&self.root.display().to_string(), "[ROOT]");

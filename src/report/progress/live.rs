@@ -242,3 +242,102 @@ impl View for Live {
         out.write_all(text.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::StepId;
+
+    /// What a terminal of this size would show: lines, cursor up, erase below; wraps like a real one.
+    struct Screen {
+        width: usize,
+        lines: Vec<String>,
+        row: usize,
+    }
+
+    impl Screen {
+        fn feed(&mut self, bytes: &[u8]) {
+            let text = String::from_utf8(bytes.to_vec()).expect("text");
+            let mut rest = text.as_str();
+            while let Some(c) = rest.chars().next() {
+                if let Some(escape) = rest.strip_prefix("\x1b[") {
+                    let end = escape.find(|c: char| c.is_ascii_alphabetic()).expect("an escape ends");
+                    match escape.as_bytes()[end] {
+                        b'A' => self.row -= escape[..end].parse::<usize>().expect("rows"),
+                        b'J' => self.lines.truncate(self.row),
+                        b'm' => {}
+                        other => panic!("unknown escape {other}"),
+                    }
+                    rest = &escape[end + 1..];
+                    continue;
+                }
+                self.lines.resize(self.lines.len().max(self.row + 1), String::new());
+                match c {
+                    '\n' => self.row += 1,
+                    '\r' => {}
+                    c => self.lines[self.row].push(c),
+                }
+                rest = &rest[c.len_utf8()..];
+            }
+            assert!(self.lines.iter().all(|line| columns(line) < self.width), "a line wraps: {:?}", self.lines);
+        }
+    }
+
+    fn cell(name: &str) -> CellId {
+        CellId::new(name.parse().expect("a name"), "arm64".parse().expect("a platform"))
+    }
+
+    fn started(name: &str) -> [Event; 2] {
+        let step = Event::StepStarted {
+            cell: cell(name),
+            step: StepId(Arc::from(name)),
+            name: "RUN a step with a long name \x1b[2J that clears the screen if it is obeyed".to_owned(),
+            position: None,
+            internal: false,
+        };
+        [Event::CellStarted { cell: cell(name), builder: "unix:///b".to_owned(), attempt: 1 }, step]
+    }
+
+    fn ended(name: &str, state: CellState, reason: Option<&str>) -> Event {
+        let took = Duration::from_secs(3);
+        Event::CellFinished { cell: cell(name), state, execution: None, took, reason: reason.map(str::to_owned) }
+    }
+
+    fn shown(width: usize, rows: usize, color: bool) -> Screen {
+        let now = Instant::now();
+        let style = Style { color, ..Style::plain("/") };
+        let mut view = Live::new(style, Box::new(move || (width, rows)), false, now);
+        let mut screen = Screen { width, lines: Vec::new(), row: 0 };
+        let mut events: Vec<Event> = (0..30).flat_map(|number| started(&format!("component-{number}"))).collect();
+        events.push(ended("component-0", CellState::Built, None));
+        events.push(ended("component-1", CellState::Failed, Some("step 2 of 4: RUN false")));
+        events.push(ended("component-2", CellState::Built, None));
+        for (at, event) in events.iter().enumerate() {
+            let mut out = Vec::new();
+            let later = now + FRAME * u32::try_from(at).expect("few");
+            view.event(event, later, &mut out).expect("a vector takes everything");
+            assert!(view.drawn.len() < rows, "the block has more rows than the terminal");
+            screen.feed(&out);
+        }
+        let mut out = Vec::new();
+        view.finish(now, &mut out).expect("a vector takes everything");
+        assert_eq!(String::from_utf8_lossy(&out).contains("\x1b[1;31m"), color, "colour where it was not wanted");
+        screen.feed(&out);
+        screen
+    }
+
+    #[test]
+    fn what_stays_is_each_cell_once_and_failures_last() {
+        for (width, rows) in [(80, 24), (40, 24), (100, 6)] {
+            for color in [false, true] {
+                let screen = shown(width, rows, color);
+                assert_eq!(screen.lines.len(), 3, "{:?}", screen.lines);
+                assert!(screen.lines[0].starts_with("built    component-0/arm64"), "{:?}", screen.lines);
+                assert!(screen.lines[1].starts_with("built    component-2/arm64"), "{:?}", screen.lines);
+                assert!(screen.lines[2].starts_with("x failed component-1/arm64"), "{:?}", screen.lines);
+            }
+        }
+    }
+}

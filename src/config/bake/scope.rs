@@ -229,11 +229,6 @@ impl<'a> Scope<'a> {
 
     fn check_variable_shape(&self, block: &Block) -> Result<(), Fault> {
         for inner in block.body.blocks.iter().filter(|inner| inner.kind == "validation") {
-            for wanted in ["condition", "error_message"] {
-                if inner.body.attribute(wanted).is_none() {
-                    return Err(fault(format!("this validation has no `{wanted}`"), &inner.span));
-                }
-            }
             for attribute in &inner.body.attributes {
                 if !["condition", "error_message"].contains(&attribute.name.as_str()) {
                     let help = "a validation has `condition` and `error_message`";
@@ -296,9 +291,7 @@ impl<'a> Scope<'a> {
 
     fn validate(&self, rule: &Body) -> Result<(), Fault> {
         let none = BTreeMap::new();
-        let (Some(condition), Some(message)) = (rule.attribute("condition"), rule.attribute("error_message")) else {
-            return Ok(());
-        };
+        let Some(condition) = rule.attribute("condition") else { return Ok(()) };
         let span = &condition.value.span;
         let value = self.eval(&condition.value, &none)?;
         if value.is_null() {
@@ -308,8 +301,8 @@ impl<'a> Scope<'a> {
         if value.as_bool() == Some(true) {
             return Ok(());
         }
-        let message = self.eval(&message.value, &none)?;
-        let message = message.as_str().unwrap_or("the value is not allowed").to_owned();
+        let message = rule.attribute("error_message").map(|message| self.eval(&message.value, &none)).transpose()?;
+        let message = message.as_ref().and_then(Value::as_str).unwrap_or("the value is not allowed").to_owned();
         Err(fault(format!("validation failed: {message}"), span))
     }
 

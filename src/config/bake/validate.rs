@@ -231,6 +231,13 @@ fn check_ssh(target: &Target, surroundings: &Surroundings<'_>, findings: &mut Fi
         return;
     }
     let agent = surroundings.environment.get("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+    // A repository over ssh is fetched with the agent, even if none is declared.
+    let over_ssh = target.context.as_deref().is_some_and(|context| {
+        is_remote(context) && (context.starts_with("ssh://") || !context.contains("://") && context.contains('@'))
+    });
+    if agent.is_none() && over_ssh && target.ssh.as_ref().is_none_or(Vec::is_empty) {
+        findings.push(("context", "a repository over ssh needs an agent, and SSH_AUTH_SOCK is not set".to_owned()));
+    }
     for ssh in target.ssh.iter().flatten() {
         let from_agent = ssh.paths.is_empty() || matches!(&ssh.paths[..], [path] if path.is_empty());
         let paths: Vec<PathBuf> = if from_agent {

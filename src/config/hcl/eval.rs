@@ -366,7 +366,8 @@ impl Evaluator<'_> {
             }
             ("convert", false) if call.arguments.len() == 2 => {
                 let value = self.eval(&call.arguments[0], locals)?;
-                let wanted = type_expression::read(&call.arguments[1])?;
+                // Here no attribute is optional, unlike in a variable's type.
+                let wanted = type_expression::read(&call.arguments[1])?.of_values();
                 return convert(&value, &wanted).map_err(|error| fault(error, &call.arguments[0].span));
             }
             ("timestamp", _) if call.arguments.is_empty() => {

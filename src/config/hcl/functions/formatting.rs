@@ -117,7 +117,7 @@ fn formatted(verb: &Verb, argument: &Value) -> Result<String, Refusal> {
         },
         't' => {
             let value = as_type(&Type::Bool)?;
-            Ok(pad(verb, if value.as_bool() == Some(true) { "true" } else { "false" }))
+            Ok(if value.as_bool() == Some(true) { "true" } else { "false" }.to_owned())
         }
         'b' | 'd' | 'o' | 'x' | 'X' | 'e' | 'E' | 'f' | 'g' | 'G' => {
             let value = as_type(&Type::Number)?;

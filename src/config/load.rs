@@ -22,6 +22,9 @@ pub(crate) const PROJECT_FILE: &str = "catamaran.toml";
 /// Every problem that can be found independently of the others is in the one error. Paths in messages are relative to the
 /// project's folder where they are below it.
 pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
+    if super::bake::is_asked_for(request)? {
+        return super::bake::load_bake(request);
+    }
     let directory = std::path::absolute(&request.directory).unwrap_or_else(|_| request.directory.clone());
     let paths = if request.files.is_empty() {
         vec![find(&directory)?]

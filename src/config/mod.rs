@@ -6,6 +6,7 @@
 //! `discover`; nothing here reads the environment: what of it may be used comes in with the request.
 
 mod bake;
+mod compose;
 mod discover;
 mod document;
 mod error;

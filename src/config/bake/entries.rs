@@ -87,7 +87,7 @@ pub(super) const RESOURCE_NAMES: [&str; 7] =
     ["memory", "memory-swap", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems"];
 
 /// An entry that can be written as a text or as an object.
-pub(super) trait Entry: Sized {
+pub(crate) trait Entry: Sized {
     /// From `key=value,…`; one text can be several entries.
     fn from_text(text: &str) -> Result<Vec<Self>, String>;
 
@@ -119,7 +119,7 @@ pub(super) fn entries<E: Entry>(value: &Value) -> Result<Vec<E>, String> {
 }
 
 /// `strconv.ParseBool`.
-pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -266,7 +266,7 @@ impl Entry for Attestation {
 
 impl Attestation {
     /// What `--provenance=…` and compose's `provenance:` mean: a truth value, or attributes.
-    pub(super) fn from_flag(kind: &str, text: &str) -> Result<Self, String> {
+    pub(crate) fn from_flag(kind: &str, text: &str) -> Result<Self, String> {
         let csv = match parse_bool(text) {
             Ok(enabled) => format!("type={kind},disabled={}", !enabled),
             Err(_) => format!("type={kind},{text}"),

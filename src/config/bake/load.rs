@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::config::compose::{convert, load};
 use crate::config::error::{ConfigError, ConfigProblem};
 use crate::config::files::{DiskFiles, ReadText};
 use crate::config::hcl::eval::Host;
@@ -56,6 +57,10 @@ pub struct Resolved {
     pub variables: Vec<VariableInfo>,
     /// Names of every target and group that could be asked for.
     pub names: Vec<String>,
+    /// Every group with the targets that it comes to.
+    pub(super) groups: Vec<(String, Vec<String>)>,
+    /// The first file that was read.
+    pub(super) first_file: PathBuf,
 }
 
 impl BakeRequest {
@@ -112,7 +117,7 @@ const STACK_BYTES: usize = 256 << 20;
 
 /// Reads, evaluates, resolves and checks. Every problem that can be found independently of others is in the one error.
 pub fn resolve(request: &BakeRequest, reader: &(dyn ReadText + Sync)) -> Result<Resolved, ConfigError> {
-    let run = || resolve_all(request, reader, true);
+    let run = || resolve_all(request, reader, Mode::Print);
     on_large_stack(run)
 }
 
@@ -132,20 +137,33 @@ fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, Vec<ConfigProblem>> +
     }
 }
 
-fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, look: bool) -> Result<Resolved, Vec<ConfigProblem>> {
+/// What the result is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What bake would do with exactly this request.
+    Print,
+    /// A project: everything that could be built, whether or not its secrets are here today.
+    Project,
+}
+
+fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, mode: Mode) -> Result<Resolved, Vec<ConfigProblem>> {
     let vars: BTreeMap<String, String> = request.vars.iter().cloned().collect();
-    let (definitions, variables) = define(request, reader, &vars)?;
+    let Defined { definitions, variables, first_file } = define(request, reader, &vars)?;
+    let asked = match mode {
+        Mode::Project if request.targets.is_empty() => definitions.everything(),
+        _ => request.targets.clone(),
+    };
     let overrides = request.all_overrides().map_err(|error| vec![super::resolve::refused(error)])?;
-    let mut selection = definitions
-        .select(&request.targets, &overrides, request.visible_environment())
-        .map_err(|problem| vec![problem])?;
+    let mut selection =
+        definitions.select(&asked, &overrides, request.visible_environment()).map_err(|problem| vec![problem])?;
     if let Some(epoch) = request.environment.get("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
         for target in selection.targets.values_mut() {
             let args = target.args.get_or_insert_default();
             args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| Some(epoch.clone()));
         }
     }
-    let surroundings = Surroundings { directory: &request.directory, environment: &request.environment, look };
+    let surroundings =
+        Surroundings { directory: &request.directory, environment: &request.environment, look: mode == Mode::Print };
     let problems = validate::check(&mut selection, &surroundings);
     if !problems.is_empty() {
         return Err(problems);
@@ -154,7 +172,14 @@ fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, look: bool) -> Resu
     let mut names: Vec<String> = names.chain(definitions.targets.iter().map(|target| target.name.clone())).collect();
     names.sort();
     names.dedup();
-    Ok(Resolved { selection, variables, names })
+    let groups = definitions.expanded_groups();
+    Ok(Resolved { selection, variables, names, groups, first_file })
+}
+
+struct Defined {
+    definitions: Definitions,
+    variables: Vec<VariableInfo>,
+    first_file: PathBuf,
 }
 
 /// What all files define together: compose files first, whatever their place, then the others over them.
@@ -162,23 +187,41 @@ fn define(
     request: &BakeRequest,
     reader: &dyn ReadText,
     vars: &BTreeMap<String, String>,
-) -> Result<(Definitions, Vec<VariableInfo>), Vec<ConfigProblem>> {
+) -> Result<Defined, Vec<ConfigProblem>> {
     let texts = files::read(request, reader)?;
     let mut bodies = Vec::new();
     let mut problems = Vec::new();
+    let mut compose = Vec::new();
+    let surroundings = compose_surroundings(request, reader, vars, &texts)?;
     for text in &texts {
-        match files::kind_of(text.path()) {
-            Kind::Compose => problems.push(super::resolve::refused("compose files cannot be read yet")),
-            kind => match files::parse(text, kind) {
-                Ok(body) => bodies.push(body),
-                Err(found) => problems.extend(found),
-            },
+        let kind = files::kind_of(text.path());
+        let tried = kind == Kind::Unknown && composed(std::slice::from_ref(text), &surroundings).is_ok();
+        if kind == Kind::Compose || tried {
+            compose.push(text.clone());
+            continue;
+        }
+        match files::parse(text, kind) {
+            Ok(body) => bodies.push(body),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let mut definitions = Definitions::default();
+    if !compose.is_empty() {
+        match composed(&compose, &surroundings) {
+            // Without any service there is not even a group.
+            Ok(None) => {}
+            Ok(Some(targets)) => {
+                let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+                let names = Some(names).filter(|names| !names.is_empty());
+                let group = super::target::Group { name: "default".to_owned(), targets: names, ..Default::default() };
+                merge(&mut definitions, targets, vec![group]);
+            }
+            Err(found) => problems.extend(found),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut definitions = Definitions::default();
     let mut variables = Vec::new();
     if !bodies.is_empty() {
         let inputs = Inputs {
@@ -206,7 +249,40 @@ fn define(
     if request.relative_to_files() {
         rebase_contexts(&mut definitions);
     }
-    Ok((definitions, variables))
+    let first_file = texts.first().map(|text| text.path().to_path_buf()).unwrap_or_default();
+    Ok(Defined { definitions, variables, first_file })
+}
+
+/// What compose files may use: the process environment, `.env` of the working directory for what is not set there, and
+/// `--var` over both.
+fn compose_surroundings<'a>(
+    request: &'a BakeRequest,
+    reader: &'a dyn ReadText,
+    vars: &BTreeMap<String, String>,
+    texts: &[crate::base::SourceText],
+) -> Result<load::Surroundings<'a>, Vec<ConfigProblem>> {
+    let mut environment = request.visible_environment().cloned().unwrap_or_default();
+    let wanted = texts.iter().any(|text| matches!(files::kind_of(text.path()), Kind::Compose | Kind::Unknown));
+    if wanted {
+        environment =
+            load::with_dotenv(reader, &request.directory, "", &environment).map_err(|problem| vec![problem])?;
+    }
+    environment.extend(vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    environment.entry("COMPOSE_PROJECT_NAME".to_owned()).or_insert_with(|| "bake".to_owned());
+    Ok(load::Surroundings { directory: &request.directory, environment, reader })
+}
+
+/// The targets of compose files, read as one project.
+fn composed(
+    texts: &[crate::base::SourceText],
+    surroundings: &load::Surroundings<'_>,
+) -> Result<Option<Vec<super::target::Target>>, Vec<ConfigProblem>> {
+    let model = load::load(texts, surroundings)?;
+    let services = model.get("services").and_then(|services| services.as_map()).unwrap_or_default();
+    match texts.first() {
+        Some(first) if !services.is_empty() => convert::targets(&model, first, surroundings).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Targets of the same name are merged, groups of the same name replaced.
@@ -226,7 +302,7 @@ fn merge(definitions: &mut Definitions, targets: Vec<super::target::Target>, gro
 }
 
 /// The platform of this machine, as `BAKE_LOCAL_PLATFORM` names it.
-const fn local_platform() -> &'static str {
+pub(super) const fn local_platform() -> &'static str {
     if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" }
 }
 
@@ -245,8 +321,25 @@ pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
         ..BakeRequest::default()
     };
     let run = || {
-        let resolved = resolve_all(&bake, &DiskFiles, false)?;
+        let resolved = resolve_all(&bake, &DiskFiles, Mode::Project)?;
         project::project_of(&bake, &resolved)
     };
     on_large_stack(run)
+}
+
+/// Whether the files of a request are bake or compose files. They and a project file do not mix.
+pub(crate) fn is_asked_for(request: &LoadRequest) -> Result<bool, ConfigError> {
+    let is_bake = |path: &PathBuf| {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        extension.is_some_and(|extension| ["hcl", "json", "yml", "yaml"].contains(&extension.as_str()))
+    };
+    match request.files.iter().filter(|path| is_bake(path)).count() {
+        0 => Ok(false),
+        all if all == request.files.len() => Ok(true),
+        _ => Err(ConfigError::from(ConfigProblem::Invalid {
+            message: "a project file does not mix with bake or compose files".to_owned(),
+            help: Some("name files of one kind with `-f`".to_owned()),
+            span: None,
+        })),
+    }
 }

@@ -1,10 +1,279 @@
-use crate::config::error::ConfigProblem;
-use crate::config::project::Project;
+//! Resolved targets to components: tags are the references, `contexts` of targets are edges, paths are as buildx has them.
 
-use super::load::{BakeRequest, Resolved};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use crate::base::{ComponentName, Epoch, Platform, Reference, Spanned, Tag};
+use crate::config::error::ConfigProblem;
+use crate::config::paths::{clean_path, is_remote};
+use crate::config::project::{ComponentSpec, ContextRef, Project, SecretSpec};
+
+use super::load::{BakeRequest, Resolved, local_platform};
 use super::resolve::refused;
+use super::target::{Target, Texts};
 
 /// The components of the resolved targets.
-pub(super) fn project_of(_request: &BakeRequest, _resolved: &Resolved) -> Result<Project, Vec<ConfigProblem>> {
-    Err(vec![refused("bake files cannot be planned yet")])
+pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<Project, Vec<ConfigProblem>> {
+    let directory = std::path::absolute(&request.directory).unwrap_or_else(|_| request.directory.clone());
+    let file = directory.join(&resolved.first_file);
+    let root = file.parent().map_or_else(|| directory.clone(), Path::to_path_buf);
+    let targets = &resolved.selection.targets;
+    let mut problems = Vec::new();
+    let names = component_names(targets, &mut problems);
+    let platforms = platforms(targets, &mut problems);
+    let mut components = IndexMap::new();
+    for (name, target) in targets {
+        let mut mapper = Mapper { directory: &directory, names: &names, target, problems: &mut problems };
+        let mut spec = mapper.component();
+        spec.platforms = platforms.get(name).cloned();
+        if let Some(own) = names.get(name) {
+            components.insert(own.clone(), spec);
+        }
+    }
+    let epoch = match request.environment.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) {
+        Some(text) => text.parse::<Epoch>().map(Some).unwrap_or_else(|error| {
+            problems.push(refused(format!("SOURCE_DATE_EPOCH: {error}")));
+            None
+        }),
+        None => None,
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut all: Vec<Spanned<Platform>> = Vec::new();
+    for platform in platforms.values().flatten() {
+        if !all.iter().any(|own| own.value == platform.value) {
+            all.push(platform.clone());
+        }
+    }
+    let folder = root.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Project {
+        name: folder.unwrap_or_else(|| "bake".to_owned()),
+        file,
+        root,
+        platforms: all,
+        image: Spanned::unplaced("{component}".to_owned()),
+        tag: Spanned::unplaced(Tag::latest()),
+        registries: Vec::new(),
+        arch_tags: false,
+        epoch,
+        vars: IndexMap::new(),
+        components,
+        externals: IndexMap::new(),
+        services: IndexMap::new(),
+        builders: IndexMap::new(),
+        groups: groups(resolved, &names),
+        finds: Vec::new(),
+    })
+}
+
+/// The component of every target. Targets may be named in ways that components may not: then the nearest allowed name.
+fn component_names(
+    targets: &BTreeMap<String, Target>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<String, ComponentName> {
+    let mut names = BTreeMap::new();
+    let mut taken: BTreeMap<ComponentName, &str> = BTreeMap::new();
+    for (name, target) in targets {
+        let lower = name.to_lowercase();
+        // A run of separators becomes its first one; at the ends they go.
+        let mut tidy = String::with_capacity(lower.len());
+        for c in lower.chars() {
+            let separator = matches!(c, '-' | '_');
+            if !separator || !tidy.is_empty() && !tidy.ends_with(['-', '_']) {
+                tidy.push(c);
+            }
+        }
+        let Ok(component) = tidy.trim_end_matches(['-', '_']).parse::<ComponentName>() else {
+            problems.push(at(target, "", format!("the target `{name}` cannot be a component's name")));
+            continue;
+        };
+        if let Some(other) = taken.insert(component.clone(), name) {
+            let message = format!("the targets `{other}` and `{name}` would both be the component `{component}`");
+            problems.push(at(target, "", message));
+        }
+        names.insert(name.clone(), component);
+    }
+    names
+}
+
+fn at(target: &Target, attribute: &str, message: String) -> ConfigProblem {
+    let span = target.span(attribute).filter(|span| !span.source.text().is_empty()).cloned();
+    ConfigProblem::Invalid { message, help: None, span }
+}
+
+/// The platforms of every target. One without any is built for those of the targets that use it, or else for this machine.
+fn platforms(
+    targets: &BTreeMap<String, Target>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<String, Vec<Spanned<Platform>>> {
+    let mut found: BTreeMap<String, Vec<Spanned<Platform>>> = BTreeMap::new();
+    for (name, target) in targets {
+        for text in target.platforms.iter().flatten().flat_map(|text| text.split(',')) {
+            let text = if text.eq_ignore_ascii_case("local") { local_platform() } else { text };
+            match text.parse::<Platform>() {
+                Ok(platform) => {
+                    let own = found.entry(name.clone()).or_default();
+                    if !own.iter().any(|other| other.value == platform) {
+                        own.push(Spanned { value: platform, span: target.span("platforms").cloned() });
+                    }
+                }
+                Err(error) => problems.push(at(target, "platforms", error.to_string())),
+            }
+        }
+    }
+    // What a user needs goes down the links until nothing changes; links have no cycles.
+    let declared: BTreeSet<String> = found.keys().cloned().collect();
+    loop {
+        let mut added = false;
+        for (name, target) in targets {
+            let wanted = found.get(name).cloned().unwrap_or_default();
+            for used in linked(target).filter(|used| !declared.contains(*used)) {
+                let own = found.entry(used.to_owned()).or_default();
+                for platform in &wanted {
+                    if !own.iter().any(|other| other.value == platform.value) {
+                        own.push(Spanned::unplaced(platform.value.clone()));
+                        added = true;
+                    }
+                }
+            }
+        }
+        if !added {
+            break;
+        }
+    }
+    let local = local_platform().parse::<Platform>();
+    for name in targets.keys() {
+        let own = found.entry(name.clone()).or_default();
+        if let Ok(local) = &local
+            && own.is_empty()
+        {
+            own.push(Spanned::unplaced(local.clone()));
+        }
+    }
+    found
+}
+
+fn linked(target: &Target) -> impl Iterator<Item = &str> {
+    target.contexts.iter().flatten().filter_map(|(_, context)| context.strip_prefix("target:"))
+}
+
+/// Groups whose members are components; nested ones are resolved.
+fn groups(
+    resolved: &Resolved,
+    names: &BTreeMap<String, ComponentName>,
+) -> IndexMap<String, Vec<Spanned<ComponentName>>> {
+    let mut groups = IndexMap::new();
+    for (name, members) in &resolved.groups {
+        let components: Vec<Spanned<ComponentName>> =
+            members.iter().filter_map(|member| names.get(member)).cloned().map(Spanned::unplaced).collect();
+        // A component of the same name is meant by the name itself.
+        let is_component = names.values().any(|own| own.as_str() == name);
+        if !components.is_empty() && !is_component {
+            groups.insert(name.clone(), components);
+        }
+    }
+    groups
+}
+
+struct Mapper<'a> {
+    directory: &'a Path,
+    names: &'a BTreeMap<String, ComponentName>,
+    target: &'a Target,
+    problems: &'a mut Vec<ConfigProblem>,
+}
+
+impl Mapper<'_> {
+    fn spanned<T>(&self, attribute: &str, value: T) -> Spanned<T> {
+        Spanned { value, span: self.target.span(attribute).cloned() }
+    }
+
+    fn component(&mut self) -> ComponentSpec {
+        let target = self.target;
+        let mut spec = ComponentSpec::new(target.span("").cloned());
+        let context = target.context.as_deref().unwrap_or(".");
+        spec.context = self.spanned("context", self.context(context));
+        spec.dockerfile = self.spanned("dockerfile", self.dockerfile(&spec.context.value));
+        spec.dockerfile_inline = target.dockerfile_inline.clone().map(|text| self.spanned("dockerfile-inline", text));
+        spec.target =
+            target.target.clone().filter(|stage| !stage.is_empty()).map(|stage| self.spanned("target", stage));
+        for (name, context) in target.contexts.iter().flatten() {
+            spec.contexts.insert(name.clone(), self.spanned("contexts", self.context(context)));
+        }
+        spec.args = self.texts("args", target.args.as_ref());
+        spec.labels = self.texts("labels", target.labels.as_ref());
+        for secret in target.secrets.iter().flatten() {
+            let value = match (secret.source.as_str(), secret.environment.as_str()) {
+                ("", "") => SecretSpec::Environment(secret.id.clone()),
+                ("", variable) => SecretSpec::Environment(variable.to_owned()),
+                (file, _) => SecretSpec::File(self.directory.join(file)),
+            };
+            spec.secrets.insert(secret.id.clone(), self.spanned("secret", value));
+        }
+        for ssh in target.ssh.iter().flatten() {
+            let path = ssh.paths.first().filter(|path| !path.is_empty());
+            let id = if ssh.id.is_empty() { "default" } else { &ssh.id };
+            spec.ssh.insert(id.to_owned(), path.map(|path| self.directory.join(path)));
+        }
+        for (host, address) in target.extra_hosts.iter().flatten() {
+            spec.extra_hosts.extend(address.iter().map(|address| (host.clone(), address.clone())));
+        }
+        spec.no_cache = target.no_cache == Some(true);
+        spec.references = self.references();
+        spec
+    }
+
+    /// A context as bake resolves it: relative to the working directory.
+    fn context(&self, context: &str) -> ContextRef {
+        if let Some(name) = context.strip_prefix("target:").and_then(|name| self.names.get(name)) {
+            return ContextRef::Component(name.clone());
+        }
+        // A main context of this form was tidied as if it were a path.
+        if let Some(rest) = context.strip_prefix("docker-image:/").filter(|rest| !rest.starts_with('/')) {
+            return ContextRef::Remote(format!("docker-image://{rest}"));
+        }
+        let special = ["docker-image://", "oci-layout://"].iter().any(|scheme| context.starts_with(scheme));
+        if special || is_remote(context) {
+            return ContextRef::Remote(context.to_owned());
+        }
+        let local = context.strip_prefix("cwd://").unwrap_or(context);
+        ContextRef::Directory(self.path(local))
+    }
+
+    /// A path below the working directory, without `.` and `..` where they can be taken out.
+    fn path(&self, path: &str) -> PathBuf {
+        match clean_path(path).as_str() {
+            "." => self.directory.to_path_buf(),
+            clean => PathBuf::from(clean_path(&self.directory.join(clean).to_string_lossy())),
+        }
+    }
+
+    /// The Dockerfile: below a local context, unless it says otherwise.
+    fn dockerfile(&self, context: &ContextRef) -> PathBuf {
+        let written = self.target.dockerfile.as_deref().unwrap_or("Dockerfile");
+        match (written.strip_prefix("cwd://"), context) {
+            (Some(local), _) => self.path(local),
+            (None, ContextRef::Directory(folder)) => PathBuf::from(clean_path(&folder.join(written).to_string_lossy())),
+            (None, _) => PathBuf::from(written),
+        }
+    }
+
+    fn texts(&self, attribute: &str, texts: Option<&Texts>) -> IndexMap<String, Spanned<String>> {
+        let texts = texts.into_iter().flatten();
+        let set = texts.filter_map(|(name, text)| text.clone().map(|text| (name.clone(), text)));
+        set.map(|(name, text)| (name, self.spanned(attribute, text))).collect()
+    }
+
+    fn references(&mut self) -> Option<Vec<Spanned<Reference>>> {
+        let mut references = Vec::new();
+        for tag in self.target.tags.iter().flatten() {
+            match tag.parse::<Reference>() {
+                Ok(reference) => references.push(self.spanned("tags", reference)),
+                Err(error) => self.problems.push(at(self.target, "tags", error.to_string())),
+            }
+        }
+        (!references.is_empty()).then_some(references)
+    }
 }

@@ -97,6 +97,22 @@ impl Definitions {
         (targets, groups)
     }
 
+    /// What a project of these files is made of: `default` if there is one, else every target that is not hidden.
+    pub(super) fn everything(&self) -> Vec<String> {
+        let default = self.group("default").is_some() || self.targets.iter().any(|target| target.name == "default");
+        if default {
+            return Vec::new();
+        }
+        let names = self.targets.iter().map(|target| target.name.clone());
+        names.filter(|name| !name.starts_with('_')).collect()
+    }
+
+    /// Every group with the targets that it comes to.
+    pub(super) fn expanded_groups(&self) -> Vec<(String, Vec<String>)> {
+        let expand = |group: &Group| (group.name.clone(), self.expand(&group.name, &mut HashMap::new(), 0).0);
+        self.groups.iter().map(expand).collect()
+    }
+
     /// A target with what it inherits, its overrides and its defaults.
     pub(super) fn resolve_target(&self, name: &str, overrides: &Overrides) -> Result<Target, ConfigProblem> {
         let mut target = self

@@ -5,7 +5,7 @@ use crate::base::Span;
 use super::entries::{Attestation, CacheEntry, Output, Policy, Resources, Secret, Ssh};
 
 /// Texts by name; one without a value is as if it were not there.
-pub(super) type Texts = BTreeMap<String, Option<String>>;
+pub(crate) type Texts = BTreeMap<String, Option<String>>;
 
 /// A target as one or several blocks give it, or as it is resolved. `None`: not set.
 #[derive(Debug, Clone, Default)]
@@ -73,20 +73,20 @@ pub(crate) struct Target {
     /// Where the block begins, and where each attribute that is set was written.
     pub(crate) spans: BTreeMap<&'static str, Span>,
     /// Folders that relative contexts are relative to, where they follow the file.
-    pub(super) bases: Bases,
+    pub(crate) bases: Bases,
     /// Reached through another target's `contexts` only.
-    pub(super) linked: bool,
+    pub(crate) linked: bool,
 }
 
 /// Folders of the files that set contexts; used only if paths follow the files.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Bases {
-    pub(super) default: Option<String>,
-    pub(super) context: Option<String>,
-    pub(super) contexts: BTreeMap<String, String>,
-    pub(super) use_default: bool,
+pub(crate) struct Bases {
+    pub(crate) default: Option<String>,
+    pub(crate) context: Option<String>,
+    pub(crate) contexts: BTreeMap<String, String>,
+    pub(crate) use_default: bool,
     /// The target whose context this one's refers to, if the whole value is such a reference.
-    pub(super) context_of: Option<String>,
+    pub(crate) context_of: Option<String>,
 }
 
 /// A group: a name for several targets.
@@ -159,19 +159,19 @@ fn filled<T>(entries: Option<Vec<T>>, tidy: impl Fn(Vec<T>) -> Vec<T>) -> Option
     entries.filter(|entries| !entries.is_empty()).map(tidy)
 }
 
-pub(super) fn merge_cache(own: Option<Vec<CacheEntry>>, other: &Option<Vec<CacheEntry>>) -> Option<Vec<CacheEntry>> {
+pub(crate) fn merge_cache(own: Option<Vec<CacheEntry>>, other: &Option<Vec<CacheEntry>>) -> Option<Vec<CacheEntry>> {
     let mut merged = own;
     append(&mut merged, other);
     filled(merged, without_doubles)
 }
 
-pub(super) fn merge_outputs(own: Option<Vec<Output>>, other: Vec<Output>) -> Option<Vec<Output>> {
+pub(crate) fn merge_outputs(own: Option<Vec<Output>>, other: Vec<Output>) -> Option<Vec<Output>> {
     let mut merged = own;
     append(&mut merged, &Some(other));
     filled(merged, without_doubles)
 }
 
-pub(super) fn merge_attests(
+pub(crate) fn merge_attests(
     own: Option<Vec<Attestation>>,
     other: &Option<Vec<Attestation>>,
 ) -> Option<Vec<Attestation>> {
@@ -180,13 +180,13 @@ pub(super) fn merge_attests(
     filled(merged, |all| last_by_key(all, |attest| attest.kind.clone()))
 }
 
-pub(super) fn merge_secrets(own: Option<Vec<Secret>>, other: &Option<Vec<Secret>>) -> Option<Vec<Secret>> {
+pub(crate) fn merge_secrets(own: Option<Vec<Secret>>, other: &Option<Vec<Secret>>) -> Option<Vec<Secret>> {
     let mut merged = own;
     append(&mut merged, other);
     filled(merged, |all| last_by_key(all, |secret| secret.id.clone()))
 }
 
-pub(super) fn merge_ssh(own: Option<Vec<Ssh>>, other: &Option<Vec<Ssh>>) -> Option<Vec<Ssh>> {
+pub(crate) fn merge_ssh(own: Option<Vec<Ssh>>, other: &Option<Vec<Ssh>>) -> Option<Vec<Ssh>> {
     let mut merged = own;
     append(&mut merged, other);
     filled(merged, |all| last_by_key(all, |ssh| ssh.id.clone()))
@@ -281,7 +281,7 @@ impl Target {
 }
 
 /// The key of a target's own place among those of its attributes.
-pub(super) const BLOCK: &str = "";
+pub(crate) const BLOCK: &str = "";
 
 #[cfg(test)]
 mod tests {

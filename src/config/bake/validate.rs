@@ -84,7 +84,7 @@ fn check_paths(target: &mut Target, findings: &mut Findings) {
 }
 
 /// `10`, `128m`, `1.5 GiB`: docker/go-units.
-pub(super) fn parse_size(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<i64, String> {
     let refused = || format!("`{text}` is no size, such as `128m`");
     let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(refused)?;
     let (number, suffix) = if text[last..].starts_with(' ') {
@@ -334,7 +334,7 @@ const LIMITS: [&str; 15] = [
 ];
 
 /// `name=soft[:hard]`.
-pub(super) fn check_ulimit(text: &str) -> Result<(i64, i64), String> {
+pub(crate) fn check_ulimit(text: &str) -> Result<(i64, i64), String> {
     let refused = |why: &str| format!("`{text}` is no limit: {why}");
     let (name, values) = text.split_once('=').ok_or_else(|| refused("it is written as `name=soft:hard`"))?;
     if !LIMITS.contains(&name) {

@@ -210,7 +210,8 @@ impl Converter<'_> {
     /// Build arguments; one without a value takes it from the service's environment, or else from the process.
     fn args(&mut self, build: &Node) -> Texts {
         let args = pairs(build.get("args"));
-        let around = if args.iter().any(|(_, value)| value.is_none()) { self.environment() } else { BTreeMap::new() };
+        // Files that are named must be there even if no argument needs them.
+        let around = self.environment();
         let mut texts = Texts::new();
         for (name, value) in args {
             let value =

@@ -342,15 +342,9 @@ fn float(text: &str) -> Option<f64> {
     if shaped && exponent_shaped { text.parse().ok() } else { None }
 }
 
-/// Go's `%v` of a double: shortest, with an exponent below 1e-4 and from 1e21 on.
-pub(crate) fn go_float(value: f64) -> String {
-    let number = crate::config::hcl::number::Number::from_f64(value);
-    let magnitude = value.abs();
-    if value != 0.0 && !(1e-4..1e21).contains(&magnitude) {
-        number.exponent_text(None)
-    } else {
-        number.plain_text(None)
-    }
+/// Go's `%v` of a double: shortest, with an exponent below 1e-4 and from 1e6 on unless it has more digits.
+fn go_float(value: f64) -> String {
+    crate::config::hcl::number::Number::from_f64(value).general_text(None)
 }
 
 /// A date or time as Go prints it; `None` if it is none.

@@ -89,7 +89,7 @@ pub(super) enum Kind {
 pub(super) fn kind_of(path: &Path) -> Kind {
     let name = path.to_string_lossy();
     let lower = name.to_lowercase();
-    if lower.ends_with(".yml") || lower.ends_with(".yaml") {
+    if [".yml", ".yaml"].iter().any(|ending| lower.ends_with(ending)) {
         Kind::Compose
     } else if name.ends_with(".json") {
         Kind::Json

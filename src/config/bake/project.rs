@@ -33,10 +33,13 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
         }
     }
     let epoch = match request.environment.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) {
-        Some(text) => text.parse::<Epoch>().map(Some).unwrap_or_else(|error| {
-            problems.push(refused(format!("SOURCE_DATE_EPOCH: {error}")));
-            None
-        }),
+        Some(text) => match text.parse::<Epoch>() {
+            Ok(epoch) => Some(epoch),
+            Err(error) => {
+                problems.push(refused(format!("SOURCE_DATE_EPOCH: {error}")));
+                None
+            }
+        },
         None => None,
     };
     if !problems.is_empty() {
@@ -275,5 +278,78 @@ impl Mapper<'_> {
             }
         }
         (!references.is_empty()).then_some(references)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::config::{ContextRef, LoadRequest, Project, load};
+
+    fn project(file: &str, text: &str) -> Result<Project, crate::config::ConfigError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(file), text).expect("a file");
+        let environment = BTreeMap::from([("TAG".to_owned(), "2".to_owned())]);
+        let directory = folder.path().to_path_buf();
+        load(&LoadRequest { directory, files: vec![file.into()], environment, ..LoadRequest::default() })
+    }
+
+    #[test]
+    fn links_are_edges_and_tags_are_references() {
+        let text = "variable \"TAG\" {}\ngroup \"default\" {\n  targets = [\"App_1\"]\n}\ntarget \"base\" {}\n\
+            target \"App_1\" {\n  contexts = { base = \"target:base\" }\n  platforms = [\"linux/amd64\", \"linux/arm64\"]\n\
+            tags = [\"r.example.com/app:${TAG}\"]\n}\ntarget \"other\" {}\n";
+        let project = project("docker-bake.hcl", text).expect("a project");
+        let names: Vec<String> = project.components.keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["app_1", "base"], "what `default` does not reach is no part of it");
+        let app = &project.components[0];
+        assert_eq!(app.contexts["base"].value, ContextRef::Component("base".parse().expect("a name")));
+        let references = app.references.as_ref().expect("references");
+        assert_eq!(references[0].value.to_string(), "r.example.com/app:2");
+        let base = project.components[1].platforms.as_ref().expect("platforms");
+        assert_eq!(base.len(), 2, "a base is needed for every platform of its users");
+    }
+
+    #[test]
+    fn hostile_files_are_refused_with_their_place() {
+        use crate::base::Failure as _;
+        let doubled: String = (0..60).map(|at| format!("v{} = \"${{v{at}}}${{v{at}}}\"\n", at + 1)).collect();
+        let aliases: String = (0..9)
+            .map(|at| format!("a{}: &a{} [{}]\n", at + 1, at + 1, vec![format!("*a{at}"); 10].join(",")))
+            .collect();
+        let cases = [
+            ("a.hcl", format!("x = {}", "[".repeat(10_000))),
+            ("a.hcl", format!("x = \"{}", "${\"".repeat(10_000))),
+            ("a.hcl", "a {\n".repeat(10_000)),
+            ("a.hcl", format!("v0 = \"aaaaaaaa\"\n{doubled}target \"default\" {{}}\n")),
+            ("a.json", "{\"a\":".repeat(10_000)),
+            ("a.yaml", format!("a0: &a0 [x]\n{aliases}services: {{}}\n")),
+            ("a.yaml", format!("services: {}", "[".repeat(10_000))),
+        ];
+        for (file, text) in cases {
+            let error = project(file, &text).expect_err(file);
+            assert!(error.span().is_some(), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 192, ..Default::default() })]
+        #[test]
+        fn no_text_makes_it_panic(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "target", "\"default\"", "{", "}", "[", "]", "(", ")", "=", "\n", "\"", "${", "%{", "if", "for", "x", "in",
+                    ":", ",", "...", "*", ".", "1", "null", "<<E\n", "E\n", "!", "-", "&a", "*a", "services:", "  ", "- ", "é",
+                    "upper(", "~}", "?", "\\", "$", "'", "args", "tags", "inherits", "matrix", "\t", "\u{0}", "|",
+                ]),
+                0..60,
+            ),
+        ) {
+            let text = words.concat();
+            for file in ["a.hcl", "a.json", "a.yaml"] {
+                drop(project(file, &text));
+            }
+        }
     }
 }

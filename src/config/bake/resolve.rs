@@ -1,5 +1,6 @@
 //! Groups, `inherits` and links: from definitions to what was asked for.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::base::did_you_mean;
@@ -160,7 +161,7 @@ impl Definitions {
             }
         }
         resolved.merge(own);
-        resolved.name = name.to_owned();
+        name.clone_into(&mut resolved.name);
         resolved.spans.insert(super::target::BLOCK, own.span("").cloned().unwrap_or_else(|| no_span(name)));
         if let Some(changes) = overrides.get(name) {
             overrides::apply(&mut resolved, changes).map_err(refused)?;
@@ -208,9 +209,9 @@ impl Definitions {
         for name in &asked {
             let (targets, groups) = self.expand(name, &mut HashMap::new(), 0);
             for target in targets {
-                if !selection.targets.contains_key(&target) {
-                    let resolved = self.resolve_target(&target, &overrides)?;
-                    selection.targets.insert(target, resolved);
+                if let Entry::Vacant(place) = selection.targets.entry(target) {
+                    let resolved = self.resolve_target(place.key(), &overrides)?;
+                    place.insert(resolved);
                 }
             }
             for group in groups.iter().filter_map(|group| self.group(group)) {

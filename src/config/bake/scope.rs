@@ -81,6 +81,9 @@ pub struct VariableInfo {
     pub value: Option<String>,
 }
 
+/// What the value of an attribute was found to be.
+type Memo = Result<Option<Value>, Fault>;
+
 /// All names of all files together.
 pub(super) struct Scope<'a> {
     inputs: Inputs<'a>,
@@ -94,7 +97,7 @@ pub(super) struct Scope<'a> {
     ready: Cell<bool>,
     values: RefCell<HashMap<String, Result<Value, Fault>>>,
     pending: RefCell<BTreeSet<String>>,
-    block_values: RefCell<HashMap<(usize, String), Result<Option<Value>, Fault>>>,
+    block_values: RefCell<HashMap<(usize, String), Memo>>,
     block_pending: RefCell<BTreeSet<(usize, String)>>,
     budget: Budget,
 }
@@ -138,17 +141,14 @@ pub(super) fn evaluate(bodies: &[Body], inputs: Inputs<'_>) -> Result<Evaluated,
 }
 
 /// Problems in the order of the text, each once: what several expressions use fails in each of them.
-fn tidy(problems: Vec<ConfigProblem>) -> Vec<ConfigProblem> {
+fn tidy(mut problems: Vec<ConfigProblem>) -> Vec<ConfigProblem> {
     use crate::base::Failure as _;
-    let mut seen = BTreeSet::new();
-    let mut kept = Vec::new();
-    for problem in problems {
-        let place = problem.span().map(|span| (span.path().to_owned(), span.range.start));
-        if seen.insert((place, problem.to_string())) {
-            kept.push(problem);
-        }
-    }
-    kept
+    let place = |problem: &ConfigProblem| {
+        problem.span().map(|span| (span.path().to_owned(), span.range.start, problem.to_string()))
+    };
+    problems.sort_by_cached_key(place);
+    problems.dedup_by(|a, b| place(a) == place(b) && a.to_string() == b.to_string());
+    problems
 }
 
 /// A copy of a problem: what failed once fails the same way for everybody who needs it.
@@ -309,8 +309,7 @@ impl<'a> Scope<'a> {
     /// The declared type of a variable, if it has one.
     fn declared_type(&self, variable: &Variable<'_>) -> Result<Option<Type>, Fault> {
         match variable.block.body.attribute("type") {
-            None => Ok(None),
-            Some(Attribute { value: Expression { form: Form::Literal(Value::Null(_)), .. }, .. }) => Ok(None),
+            None | Some(Attribute { value: Expression { form: Form::Literal(Value::Null(_)), .. }, .. }) => Ok(None),
             Some(attribute) => type_expression::read(&attribute.value).map(Some),
         }
     }
@@ -541,7 +540,7 @@ impl<'a> Scope<'a> {
                 .map_err(|error| fault(format!("`description`: {error}"), &attribute.value.span))?,
             _ => String::new(),
         };
-        Ok(Group { name: instance.name.clone(), description, targets, span: Some(instance.block.span.clone()) })
+        Ok(Group { name: instance.name.clone(), description, targets })
     }
 
     /// The value of one attribute of one block, evaluated once.
@@ -673,7 +672,7 @@ impl<'a> Scope<'a> {
             None => None,
         };
         let Some(variable) = variable else { return Ok(own.unwrap_or_else(Value::null)) };
-        match self.from_outside(name, own.as_ref(), ty.as_ref()) {
+        match self.given_outside(name, own.as_ref(), ty.as_ref()) {
             None => Ok(own.unwrap_or_else(|| ty.map_or_else(|| Value::string(""), |ty| Value::Null(ty.of_values())))),
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => {
@@ -684,7 +683,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The value that `--var` or the environment give a variable, if they do.
-    fn from_outside(&self, name: &str, own: Option<&Value>, ty: Option<&Type>) -> Option<Result<Value, String>> {
+    fn given_outside(&self, name: &str, own: Option<&Value>, ty: Option<&Type>) -> Option<Result<Value, String>> {
         let plain = self.inputs.look_up(name);
         let json_name = format!("{name}_JSON");
         let json_taken = self.variables.contains_key(&json_name) || self.inputs.builtins.contains_key(&json_name);

@@ -9,6 +9,7 @@ pub(crate) type Texts = BTreeMap<String, Option<String>>;
 
 /// A target as one or several blocks give it, or as it is resolved. `None`: not set.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_field_names, reason = "bake calls the stage `target`")]
 pub(crate) struct Target {
     /// The name, without which it could not be asked for.
     pub(crate) name: String,
@@ -98,8 +99,6 @@ pub(crate) struct Group {
     pub(crate) description: String,
     /// `targets`; `None` if that is null.
     pub(crate) targets: Option<Vec<String>>,
-    /// Where it is defined, if in a file.
-    pub(crate) span: Option<Span>,
 }
 
 fn replace<T: Clone>(own: &mut Option<T>, other: &Option<T>) {

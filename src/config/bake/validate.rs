@@ -220,7 +220,7 @@ fn check_secrets(target: &Target, surroundings: &Surroundings<'_>, findings: &mu
             }
             Ok(_) => {}
             Err(error) => {
-                findings.push(("secret", format!("the secret `{}`: cannot read `{file}`: {error}", secret.id)))
+                findings.push(("secret", format!("the secret `{}`: cannot read `{file}`: {error}", secret.id)));
             }
         }
     }

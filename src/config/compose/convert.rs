@@ -399,22 +399,22 @@ impl Converter<'_> {
         add(&mut target.tags, words("tags"));
         add(&mut target.platforms, words("platforms"));
         add(&mut target.no_cache_filter, words("no-cache-filter"));
-        if let Some(new) = self.parsed::<CacheEntry>(extension, words("cache-from")) {
+        if let Some(new) = self.parsed::<CacheEntry>(extension, &words("cache-from")) {
             target.cache_from = merge_cache(target.cache_from.take(), &Some(new));
         }
-        if let Some(new) = self.parsed::<CacheEntry>(extension, words("cache-to")) {
+        if let Some(new) = self.parsed::<CacheEntry>(extension, &words("cache-to")) {
             target.cache_to = merge_cache(target.cache_to.take(), &Some(new));
         }
-        if let Some(new) = self.parsed::<Secret>(extension, words("secret")) {
+        if let Some(new) = self.parsed::<Secret>(extension, &words("secret")) {
             target.secrets = merge_secrets(target.secrets.take(), &Some(new));
         }
-        if let Some(new) = self.parsed::<Ssh>(extension, words("ssh")) {
+        if let Some(new) = self.parsed::<Ssh>(extension, &words("ssh")) {
             target.ssh = merge_ssh(target.ssh.take(), &Some(new));
             if let Some(all) = &mut target.ssh {
                 all.sort_by(|a, b| (&a.id, &a.paths).cmp(&(&b.id, &b.paths)));
             }
         }
-        if let Some(new) = self.parsed::<Output>(extension, words("output")) {
+        if let Some(new) = self.parsed::<Output>(extension, &words("output")) {
             target.outputs = merge_outputs(target.outputs.take(), new);
         }
         for (name, own) in [("pull", &mut target.pull), ("no-cache", &mut target.no_cache)] {
@@ -433,7 +433,7 @@ impl Converter<'_> {
         target.attest = merge_attests(target.attest.take(), &None);
     }
 
-    fn parsed<E: Entry>(&mut self, node: &Node, words: Vec<String>) -> Option<Vec<E>> {
+    fn parsed<E: Entry>(&mut self, node: &Node, words: &[String]) -> Option<Vec<E>> {
         let mut all = Vec::new();
         for word in words.iter().filter(|word| !word.is_empty()) {
             all.extend(self.take(Some(node), E::from_text(word))?);

@@ -109,19 +109,25 @@ fn read(text: &SourceText, surroundings: &Surroundings<'_>) -> Result<Vec<Node>,
             problems.push(invalid(format!("a compose file is a mapping, this is {}", document.what()), Some(document)));
         }
         interpolate(document, &surroundings.environment, &mut problems);
-        forget_resets(document, true);
+        forget_resets(document);
     }
     if problems.is_empty() { Ok(documents) } else { Err(problems) }
 }
 
 /// `!reset` inside lists means that the item is not there; in mappings it is needed for merging.
-fn forget_resets(node: &mut Node, _top: bool) {
+fn forget_resets(node: &mut Node) {
     match &mut node.kind {
         Kind::List(items) => {
             items.retain(|item| item.mark != Some(Mark::Reset));
-            items.iter_mut().for_each(|item| forget_resets(item, false));
+            for item in items {
+                forget_resets(item);
+            }
         }
-        Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| forget_resets(value, false)),
+        Kind::Map(entries) => {
+            for (_, value) in entries {
+                forget_resets(value);
+            }
+        }
         _ => {}
     }
 }
@@ -342,10 +348,8 @@ fn resolve_paths(model: &mut Node, base: &str, surroundings: &Surroundings<'_>) 
         None => join_path(base, text),
     };
     let context = |text: &str| {
-        let remote = ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:"];
+        let remote = ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:", "target:"];
         if text.contains("://") || remote.iter().any(|prefix| text.starts_with(prefix)) {
-            text.to_owned()
-        } else if text.starts_with("target:") {
             text.to_owned()
         } else {
             path(text)

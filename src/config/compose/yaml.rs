@@ -139,7 +139,7 @@ impl<'a> Builder<'a> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let at = error.marker().byte_offset().unwrap_or(0);
-                Err(self.problem(error.info().to_owned(), self.source.span(at..at + 1)))
+                Err(self.problem(error.info().clone(), self.source.span(at..at + 1)))
             }
             None => Ok((Event::StreamEnd, granit_parser::Span::default())),
         }

@@ -152,7 +152,9 @@ impl Expression {
             Form::Conditional(parts) => parts.iter().for_each(|part| part.walk(locals, visit)),
             Form::Chain(first, others) => {
                 first.walk(locals, visit);
-                others.iter().for_each(|(_, operand)| operand.walk(locals, visit));
+                for (_, operand) in others {
+                    operand.walk(locals, visit);
+                }
             }
             Form::Object(items) | Form::JsonObject(items) => {
                 for (key, value) in items {

@@ -4,22 +4,13 @@ use super::number::Number;
 use super::types::{ObjectType, Type};
 use super::value::Value;
 
-/// Whether conversions that depend on the value (`"12"` to a number) count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Safety {
-    /// Only those that always succeed.
-    Safe,
-    /// Also those that fail for some values.
-    Unsafe,
-}
-
 /// `value` as `wanted`, or why that is not possible, as the end of a sentence.
 pub(crate) fn convert(value: &Value, wanted: &Type) -> Result<Value, String> {
     let ty = value.ty();
     if ty == wanted.of_values() {
         return Ok(value.clone());
     }
-    if !can_convert(&ty, wanted, Safety::Unsafe) {
+    if !can_convert(&ty, wanted) {
         return Err(mismatch(&ty, wanted));
     }
     apply(value, wanted)
@@ -31,7 +22,7 @@ pub(crate) fn mismatch(have: &Type, wanted: &Type) -> String {
         for (name, wanted_type) in &wanted.attributes {
             match have.attributes.get(name) {
                 None if !wanted.optional.contains(name) => return format!("attribute `{name}` is required"),
-                Some(have) if !can_convert(have, wanted_type, Safety::Unsafe) => {
+                Some(have) if !can_convert(have, wanted_type) => {
                     return format!("attribute `{name}`: {}", mismatch(have, wanted_type));
                 }
                 _ => {}
@@ -47,50 +38,46 @@ pub(crate) fn mismatch(have: &Type, wanted: &Type) -> String {
 }
 
 /// Whether a value of type `from` can be tried as `to`.
-pub(crate) fn can_convert(from: &Type, to: &Type, safety: Safety) -> bool {
-    let unsafe_too = safety == Safety::Unsafe;
+pub(crate) fn can_convert(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (_, Type::Any) => true,
-        (Type::Any, _) => unsafe_too,
+        (Type::Any, _) => true,
         (Type::Number | Type::Bool, Type::String) => true,
-        (Type::String, Type::Number | Type::Bool) => unsafe_too,
+        (Type::String, Type::Number | Type::Bool) => true,
         (Type::Object(from), Type::Object(to)) => {
             to.attributes.iter().all(|(name, wanted)| match from.attributes.get(name) {
                 None => to.optional.contains(name),
-                Some(have) => have == wanted || can_convert(have, wanted, safety),
+                Some(have) => have == wanted || can_convert(have, wanted),
             })
         }
         (Type::Tuple(from), Type::Tuple(to)) => {
-            from.len() == to.len() && from.iter().zip(to).all(|(a, b)| a == b || can_convert(a, b, safety))
+            from.len() == to.len() && from.iter().zip(to).all(|(a, b)| a == b || can_convert(a, b))
         }
         (Type::List(from) | Type::Set(from), Type::List(to)) | (Type::Set(from), Type::Set(to)) => {
-            from == to || can_convert(from, to, safety)
+            from == to || can_convert(from, to)
         }
-        (Type::List(from), Type::Set(to)) => unsafe_too && (from == to || can_convert(from, to, safety)),
-        (Type::Map(from), Type::Map(to)) => from == to || can_convert(from, to, safety),
-        (Type::Tuple(from), Type::List(to) | Type::Set(to)) => element_type(from.iter(), to, safety).is_some(),
-        (Type::Object(from), Type::Map(to)) => element_type(from.attributes.values(), to, safety).is_some(),
-        (Type::Map(from), Type::Object(to)) => {
-            unsafe_too
-                && to.attributes.iter().all(|(name, wanted)| {
-                    from.as_ref() == wanted || can_convert(from, wanted, safety) || to.optional.contains(name)
-                })
-        }
+        (Type::List(from), Type::Set(to)) | (Type::Map(from), Type::Map(to)) => from == to || can_convert(from, to),
+        (Type::Tuple(from), Type::List(to) | Type::Set(to)) => element_type(from.iter(), to).is_some(),
+        (Type::Object(from), Type::Map(to)) => element_type(from.attributes.values(), to).is_some(),
+        (Type::Map(from), Type::Object(to)) => to
+            .attributes
+            .iter()
+            .all(|(name, wanted)| from.as_ref() == wanted || can_convert(from, wanted) || to.optional.contains(name)),
         _ => from == to && from.is_primitive(),
     }
 }
 
 /// The element type that members of several types get in a collection of `wanted`; `None` if they cannot.
-fn element_type<'a>(members: impl Iterator<Item = &'a Type>, wanted: &Type, safety: Safety) -> Option<Type> {
+fn element_type<'a>(members: impl Iterator<Item = &'a Type>, wanted: &Type) -> Option<Type> {
     let members: Vec<Type> = members.cloned().collect();
     if members.is_empty() {
         return Some(wanted.of_values());
     }
-    let element = if *wanted == Type::Any { unify(&members, safety)? } else { wanted.clone() };
+    let element = if *wanted == Type::Any { unify(&members)? } else { wanted.clone() };
     if *wanted == Type::Any && element == Type::Any && members.iter().any(|member| *member != Type::Any) {
         return None;
     }
-    members.iter().all(|member| *member == element || can_convert(member, &element, safety)).then_some(element)
+    members.iter().all(|member| *member == element || can_convert(member, &element)).then_some(element)
 }
 
 /// Converts a value for which [`can_convert`] holds; the value itself may still be unfit.
@@ -144,7 +131,7 @@ fn sequence(value: &Value, element: &Type, as_set: bool) -> Result<Value, String
         Some(_) => element.clone(),
         None => {
             let types: Vec<Type> = items.iter().map(Value::ty).collect();
-            element_type(types.iter(), element, Safety::Unsafe).ok_or("the elements have no common type")?
+            element_type(types.iter(), element).ok_or("the elements have no common type")?
         }
     };
     let mut values = items
@@ -169,7 +156,7 @@ fn common_type(types: &[Type]) -> Result<Type, String> {
     if types.iter().all(|ty| *ty == first) {
         return Ok(first);
     }
-    unify(types, Safety::Unsafe).ok_or_else(|| "the elements have no common type".to_owned())
+    unify(types).ok_or_else(|| "the elements have no common type".to_owned())
 }
 
 fn to_map(value: &Value, element: &Type) -> Result<Value, String> {
@@ -180,7 +167,7 @@ fn to_map(value: &Value, element: &Type) -> Result<Value, String> {
         Value::Map(..) => element.clone(),
         _ => {
             let types: Vec<Type> = entries.values().map(Value::ty).collect();
-            element_type(types.iter(), element, Safety::Unsafe).ok_or("the elements have no common type")?
+            element_type(types.iter(), element).ok_or("the elements have no common type")?
         }
     };
     let mut values = BTreeMap::new();
@@ -214,7 +201,7 @@ fn to_object(value: &Value, wanted: &ObjectType) -> Result<Value, String> {
 /// The one type that values of all `types` can be converted to, if there is one.
 ///
 /// Structures stay structures where their members agree one by one, and become collections where they do not.
-pub(crate) fn unify(types: &[Type], safety: Safety) -> Option<Type> {
+pub(crate) fn unify(types: &[Type]) -> Option<Type> {
     let count = |test: fn(&Type) -> bool| types.iter().filter(|ty| test(ty)).count();
     let total = types.len();
     if total == 0 {
@@ -232,27 +219,27 @@ pub(crate) fn unify(types: &[Type], safety: Safety) -> Option<Type> {
                 return Some(Type::Any);
             }
             let elements: Vec<Type> = types.iter().filter_map(element_of).cloned().collect();
-            let unified = kind(unify(&elements, safety)?);
-            return types.iter().all(|ty| *ty == unified || can_convert(ty, &unified, safety)).then_some(unified);
+            let unified = kind(unify(&elements)?);
+            return types.iter().all(|ty| *ty == unified || can_convert(ty, &unified)).then_some(unified);
         }
     }
     if maps > 0
         && maps + objects + any == total
-        && let Some(unified @ Type::Map(_)) = as_collections(types, safety)
+        && let Some(unified @ Type::Map(_)) = as_collections(types)
     {
         return Some(unified);
     }
     if lists > 0
         && lists + tuples + any == total
-        && let Some(unified @ Type::List(_)) = as_collections(types, safety)
+        && let Some(unified @ Type::List(_)) = as_collections(types)
     {
         return Some(unified);
     }
     if objects > 0 && objects + any == total {
-        return if any > 0 { Some(Type::Any) } else { unify_objects(types, safety) };
+        return if any > 0 { Some(Type::Any) } else { unify_objects(types) };
     }
     if tuples > 0 && tuples + any == total {
-        return if any > 0 { Some(Type::Any) } else { unify_tuples(types, safety) };
+        return if any > 0 { Some(Type::Any) } else { unify_tuples(types) };
     }
     if objects > 0 && tuples > 0 {
         return None;
@@ -260,7 +247,7 @@ pub(crate) fn unify(types: &[Type], safety: Safety) -> Option<Type> {
     by_preference(types)
         .into_iter()
         .map(|at| &types[at])
-        .find(|wanted| types.iter().all(|ty| ty == *wanted || can_convert(ty, wanted, safety)))
+        .find(|wanted| types.iter().all(|ty| ty == *wanted || can_convert(ty, wanted)))
         .cloned()
 }
 
@@ -272,19 +259,19 @@ fn element_of(ty: &Type) -> Option<&Type> {
 }
 
 /// Unifies structures among collections of their kind, after making collections of them.
-fn as_collections(types: &[Type], safety: Safety) -> Option<Type> {
+fn as_collections(types: &[Type]) -> Option<Type> {
     let structures: Vec<Type> =
         types.iter().filter(|ty| matches!(ty, Type::Object(_) | Type::Tuple(_))).cloned().collect();
-    let collection = members_collection(&structures, safety)?;
+    let collection = members_collection(&structures)?;
     let mapped: Vec<Type> = types
         .iter()
         .map(|ty| if matches!(ty, Type::Object(_) | Type::Tuple(_)) { collection.clone() } else { ty.clone() })
         .collect();
-    unify(&mapped, safety)
+    unify(&mapped)
 }
 
 /// The list or map type that can hold all members of all these tuples or objects.
-fn members_collection(types: &[Type], safety: Safety) -> Option<Type> {
+fn members_collection(types: &[Type]) -> Option<Type> {
     let members: Vec<Type> = types
         .iter()
         .flat_map(|ty| match ty {
@@ -293,15 +280,15 @@ fn members_collection(types: &[Type], safety: Safety) -> Option<Type> {
             _ => Vec::new(),
         })
         .collect();
-    let element = unify(&members, safety)?;
+    let element = unify(&members)?;
     let collection = match types.first()? {
         Type::Tuple(_) => Type::list(element),
         _ => Type::map(element),
     };
-    types.iter().all(|ty| can_convert(ty, &collection, safety)).then_some(collection)
+    types.iter().all(|ty| can_convert(ty, &collection)).then_some(collection)
 }
 
-fn unify_objects(types: &[Type], safety: Safety) -> Option<Type> {
+fn unify_objects(types: &[Type]) -> Option<Type> {
     let objects: Vec<&ObjectType> = types
         .iter()
         .filter_map(|ty| match ty {
@@ -311,21 +298,21 @@ fn unify_objects(types: &[Type], safety: Safety) -> Option<Type> {
         .collect();
     let first = objects.first()?;
     if !objects.iter().all(|object| object.attributes.keys().eq(first.attributes.keys())) {
-        return members_collection(types, safety);
+        return members_collection(types);
     }
     let mut attributes = BTreeMap::new();
     for name in first.attributes.keys() {
         let across: Vec<Type> = objects.iter().map(|object| object.attributes[name].clone()).collect();
-        attributes.insert(name.clone(), unify(&across, safety)?);
+        attributes.insert(name.clone(), unify(&across)?);
     }
     let unified = Type::object(attributes);
-    if types.iter().all(|ty| *ty == unified || can_convert(ty, &unified, safety)) {
+    if types.iter().all(|ty| *ty == unified || can_convert(ty, &unified)) {
         return Some(unified);
     }
-    members_collection(types, safety)
+    members_collection(types)
 }
 
-fn unify_tuples(types: &[Type], safety: Safety) -> Option<Type> {
+fn unify_tuples(types: &[Type]) -> Option<Type> {
     let tuples: Vec<&Vec<Type>> = types
         .iter()
         .filter_map(|ty| match ty {
@@ -335,16 +322,16 @@ fn unify_tuples(types: &[Type], safety: Safety) -> Option<Type> {
         .collect();
     let length = tuples.first()?.len();
     if tuples.iter().any(|members| members.len() != length) {
-        return members_collection(types, safety);
+        return members_collection(types);
     }
     let members = (0..length)
-        .map(|at| unify(&tuples.iter().map(|members| members[at].clone()).collect::<Vec<_>>(), safety))
+        .map(|at| unify(&tuples.iter().map(|members| members[at].clone()).collect::<Vec<_>>()))
         .collect::<Option<Vec<_>>>()?;
     let unified = Type::Tuple(members);
-    if types.iter().all(|ty| *ty == unified || can_convert(ty, &unified, safety)) {
+    if types.iter().all(|ty| *ty == unified || can_convert(ty, &unified)) {
         return Some(unified);
     }
-    members_collection(types, safety)
+    members_collection(types)
 }
 
 /// Positions of the types, the more general ones first, else in their order.

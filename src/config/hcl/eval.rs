@@ -5,7 +5,7 @@ use crate::base::Span;
 use crate::config::error::ConfigProblem;
 
 use super::ast::{Call, Expression, For, Form, Operator, Step, StepKind};
-use super::convert::{Safety, convert, unify};
+use super::convert::{convert, unify};
 use super::functions::{self, Arguments};
 use super::number::Number;
 use super::type_expression;
@@ -80,7 +80,7 @@ pub(crate) struct Budget {
 }
 
 /// Steps that all files of one invocation may take together: seconds of work, thousands of times what real files need.
-const MAX_STEPS: u64 = 40_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 /// Expressions inside expressions, through variables and functions too.
 const MAX_DEPTH: u32 = 1_200;
 /// Parts of one value, and how deeply they nest.
@@ -325,7 +325,7 @@ impl Evaluator<'_> {
             (Ok(Value::Null(Type::Any)), Ok(other)) | (Ok(other), Ok(Value::Null(Type::Any))) => other.ty(),
             (Ok(a), Ok(b)) if a.ty() != Type::Any && b.ty() != Type::Any => {
                 let (a, b) = (a.ty(), b.ty());
-                unify(&[a.clone(), b.clone()], Safety::Unsafe).ok_or_else(|| {
+                unify(&[a.clone(), b.clone()]).ok_or_else(|| {
                     let message = format!("the two results have no common type: {} and {}", a.name(), b.name());
                     fault(message, &Span { range: yes.span.range.start..no.span.range.end, ..yes.span.clone() })
                 })?

@@ -6,6 +6,16 @@
 //!
 //! All input is hostile: nesting, steps and sizes are bounded, nothing panics.
 
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "problems are large and travel through every `Result` of the evaluator"
+)]
+#![expect(clippy::match_same_arms, reason = "tables of cases read better in the order of the specification")]
+#![expect(clippy::unnecessary_wraps, reason = "functions of a table share one signature")]
+#![expect(clippy::format_push_string, reason = "texts are short")]
+#![expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
+#![expect(clippy::unused_self, reason = "methods of the parser are called alike")]
+
 pub(crate) mod ast;
 pub(crate) mod convert;
 pub(crate) mod csv;

@@ -210,10 +210,8 @@ impl Scanner<'_> {
                     end = at;
                     break;
                 }
-                '\\' => {
-                    if chars.clone().next().is_some_and(|(_, c)| c != '\n' && c != '\r') {
-                        chars.next();
-                    }
+                '\\' if chars.clone().next().is_some_and(|(_, c)| c != '\n' && c != '\r') => {
+                    chars.next();
                 }
                 '$' | '%' => {
                     if rest[at + 1..].starts_with('{') {

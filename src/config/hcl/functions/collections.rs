@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Builtin, Outcome, Refusal, Wanted, function, refuse, text, variadic, whole};
-use crate::config::hcl::convert::{Safety, convert, unify};
+use crate::config::hcl::convert::{convert, unify};
 use crate::config::hcl::types::Type;
 use crate::config::hcl::value::Value;
 
@@ -69,7 +69,7 @@ fn chunk_list(values: &[Value]) -> Outcome {
 
 fn coalesce(values: &[Value]) -> Outcome {
     let types: Vec<Type> = values.iter().map(Value::ty).collect();
-    let wanted = unify(&types, Safety::Unsafe).ok_or_else(|| Refusal::from("the arguments have no common type"))?;
+    let wanted = unify(&types).ok_or_else(|| Refusal::from("the arguments have no common type"))?;
     let first = values.iter().find(|value| !value.is_null());
     let first = first.ok_or_else(|| Refusal::from("every argument is null"))?;
     convert(first, &wanted).map_err(Refusal::from)
@@ -91,7 +91,7 @@ fn concat(values: &[Value]) -> Outcome {
     }
     let types: Vec<Type> = values.iter().map(Value::ty).collect();
     if types.iter().all(|ty| matches!(ty, Type::List(_)))
-        && let Some(Type::List(element)) = unify(&types, Safety::Unsafe)
+        && let Some(Type::List(element)) = unify(&types)
     {
         let mut all = Vec::new();
         for item in values.iter().filter_map(sequence).flatten() {

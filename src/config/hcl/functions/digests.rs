@@ -22,7 +22,11 @@ fn hashed(algorithm: &'static digest::Algorithm, values: &[Value]) -> Outcome {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// RFC 4122: version and variant set, in the usual groups.

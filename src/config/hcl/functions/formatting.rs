@@ -18,6 +18,7 @@ const MAX_WIDTH: usize = 10_000;
 
 /// `%[index]` `flags` `width` `.precision` `verb`.
 #[derive(Debug, Default, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of printf")]
 struct Verb {
     argument: usize,
     zero: bool,

@@ -1,6 +1,6 @@
 //! The standard library: every function that bake has.
 //!
-//! Source: go-cty's `function/stdlib`, HashiCorp's `go-cty-funcs` and bake's own additions, by what they do to values.
+//! Source: go-cty's `function/stdlib`, the `go-cty-funcs` collection and bake's own additions, by what they do to values.
 //! Nothing here reads files or the environment; the clock and the home directory come in with [`Host`].
 
 mod cipher;

@@ -75,7 +75,7 @@ fn translate(pattern: &str) -> String {
             '[' if chars.peek() != Some(&':') => result.push_str("\\["),
             '[' => {
                 result.push('[');
-                while let Some(c) = chars.next() {
+                for c in chars.by_ref() {
                     result.push(c);
                     if c == ']' {
                         break;

@@ -1,5 +1,5 @@
 use super::{Builtin, Outcome, Refusal, Wanted, function, refuse, variadic};
-use crate::config::hcl::convert::{Safety, convert, unify};
+use crate::config::hcl::convert::{convert, unify};
 use crate::config::hcl::types::Type;
 use crate::config::hcl::value::Value;
 
@@ -46,7 +46,7 @@ fn combine(values: &[Value], keep: fn(&[Vec<Value>], &Value) -> bool) -> Outcome
     let element = if types.is_empty() {
         Type::Any
     } else {
-        unify(&types, Safety::Unsafe).ok_or_else(|| Refusal::from("the sets have no common type of elements"))?
+        unify(&types).ok_or_else(|| Refusal::from("the sets have no common type of elements"))?
     };
     let mut sets = Vec::with_capacity(values.len());
     for (at, value) in values.iter().enumerate() {
@@ -78,7 +78,7 @@ fn product(values: &[Value]) -> Outcome {
             _ if items.is_empty() => Type::Any,
             _ => {
                 let types: Vec<Type> = items.iter().map(Value::ty).collect();
-                match unify(&types, Safety::Unsafe) {
+                match unify(&types) {
                     Some(element) => element,
                     None => return refuse(at, "the elements have no common type"),
                 }

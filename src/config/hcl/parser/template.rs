@@ -32,6 +32,8 @@ impl Part {
     }
 }
 
+type Parts = Vec<(Part, Span)>;
+
 /// What ends a run of parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -124,7 +126,7 @@ impl Parser<'_> {
         Ok(Form::Conditional(Box::new([condition, branch(yes), branch(no)])))
     }
 
-    fn template_parts(&mut self, end: Kind, open: &Range<usize>) -> Parsed<(Vec<(Part, Span)>, Range<usize>)> {
+    fn template_parts(&mut self, end: Kind, open: &Range<usize>) -> Parsed<(Parts, Range<usize>)> {
         let mut parts: Vec<(Part, Span)> = Vec::new();
         let mut trim_next = false;
         let mut last_is_text = false;

@@ -1,4 +1,5 @@
-use std::io::Read as _;
+use std::io::{Read, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -42,7 +43,7 @@ impl Payload {
         match self {
             Self::None => 0,
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Blob(blob) => blob.descriptor.size,
+            Self::Blob(blob) => blob.size(),
         }
     }
 }
@@ -52,6 +53,8 @@ impl Payload {
 pub(super) struct BlobPayload {
     pub(super) layout: Layout,
     pub(super) descriptor: Descriptor,
+    /// The bytes that are sent.
+    range: Range<u64>,
     /// Why the disk ended a body early. The HTTP library only sees a body that failed.
     pub(super) failure: Arc<Mutex<Option<StoreError>>>,
     /// Told about every piece that is handed to the connection.
@@ -98,7 +101,26 @@ const AHEAD: usize = 3;
 
 impl BlobPayload {
     pub(super) fn new(layout: &Layout, descriptor: &Descriptor, gauge: Gauge) -> Self {
-        Self { layout: layout.clone(), descriptor: descriptor.clone(), failure: Arc::default(), gauge }
+        Self::part(layout, descriptor, 0..descriptor.size, gauge)
+    }
+
+    /// A part of a blob. Only whole blobs are hashed on their way.
+    pub(super) fn part(layout: &Layout, descriptor: &Descriptor, range: Range<u64>, gauge: Gauge) -> Self {
+        Self { layout: layout.clone(), descriptor: descriptor.clone(), range, failure: Arc::default(), gauge }
+    }
+
+    /// Bytes that are sent.
+    pub(super) const fn size(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn open(&self) -> Result<Box<dyn Read>, StoreError> {
+        if self.size() == self.descriptor.size {
+            return Ok(Box::new(self.layout.open(&self.descriptor)?));
+        }
+        let mut file = self.layout.open_raw(&self.descriptor.digest)?.file;
+        file.seek(SeekFrom::Start(self.range.start)).map_err(|source| self.unreadable(source))?;
+        Ok(Box::new(file.take(self.size())))
     }
 
     /// What the disk had against the last body, if anything.
@@ -136,10 +158,10 @@ impl BlobPayload {
     }
 
     fn read_pieces(&self, sender: &mpsc::Sender<Result<Bytes, std::io::Error>>) -> Result<(), StoreError> {
-        let mut reader = self.layout.open(&self.descriptor)?;
+        let mut reader = self.open()?;
         let mut held: Option<Bytes> = None;
         loop {
-            let mut piece = vec![0_u8; PIECE.min(usize::try_from(self.descriptor.size).unwrap_or(PIECE).max(1))];
+            let mut piece = vec![0_u8; PIECE.min(usize::try_from(self.size()).unwrap_or(PIECE).max(1))];
             let mut filled = 0;
             while filled < piece.len() {
                 let count = reader.read(&mut piece[filled..]).map_err(|source| self.unreadable(source))?;

@@ -13,6 +13,7 @@
 mod auth;
 mod blob;
 mod call;
+mod chunked;
 mod client;
 mod closure;
 mod error;

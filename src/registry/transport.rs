@@ -177,7 +177,7 @@ impl RegistryClient {
             }
             Payload::Blob(blob) => {
                 // Registries and the proxies before them refuse bodies of unknown length (411), and some store garbage.
-                request = request.header(CONTENT_LENGTH, blob.descriptor.size);
+                request = request.header(CONTENT_LENGTH, blob.size());
                 request = request.body(blob.body(tally.bytes_sent.clone()));
                 Some(blob.as_ref())
             }

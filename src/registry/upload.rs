@@ -44,6 +44,8 @@ enum Step {
     Done,
     /// The session is of no use any more; begin another.
     Anew(Trouble),
+    /// It is too much for one request.
+    InChunks,
 }
 
 impl RegistryClient {
@@ -59,7 +61,7 @@ impl RegistryClient {
         loop {
             let url = match session.take() {
                 Some(url) => url,
-                None => self.begin_upload(target, &scopes).await?,
+                None => self.begin_upload(target, &scopes).await?.0,
             };
             upload.sessions.open(target, &url);
             let sent_before = upload.gauge.get();
@@ -72,6 +74,10 @@ impl RegistryClient {
                 Step::Done => {
                     upload.sessions.close(&url);
                     return Ok(());
+                }
+                Step::InChunks => {
+                    upload.gauge.take_back(upload.gauge.get() - sent_before);
+                    return Box::pin(self.upload_in_chunks(upload)).await;
                 }
                 Step::Anew(trouble) => {
                     // Nothing was taken by a registry that only asked to wait: the session is as it was.
@@ -86,12 +92,16 @@ impl RegistryClient {
         }
     }
 
-    async fn begin_upload(&self, target: &Target, scopes: &Scopes) -> Result<Url, RegistryError> {
+    /// Opens a session: where to send to, and the smallest chunk that is taken there.
+    pub(super) async fn begin_upload(&self, target: &Target, scopes: &Scopes) -> Result<(Url, u64), RegistryError> {
         let action = format!("begin an upload to {}", target.path);
         let url = self.url(&target.host, &target.api("blobs/uploads/")).await?;
         let response = self.ask(&target.host, &Call::new(Method::POST, url), scopes, &action).await?;
         match response.status().as_u16() {
-            200..=299 => self.location(&response),
+            200..=299 => {
+                let least = response.header("oci-chunk-min-length").and_then(|text| text.trim().parse().ok());
+                Ok((self.location(&response)?, least.unwrap_or(0)))
+            }
             404 => {
                 let what = format!("repository {} to push to", target.path);
                 Err(RegistryError::NotFound { host: target.host.name.clone(), what })
@@ -147,6 +157,7 @@ impl RegistryClient {
                 *judged_wrong = true;
                 Ok(Step::Anew(Trouble::passing(refused)))
             }
+            413 if upload.descriptor.size > 1 => Ok(Step::InChunks),
             // The session is gone: it timed out, or another process of the registry has no part in it.
             404 | 416 => Ok(Step::Anew(Trouble::passing(refused))),
             400 if answer.has("BLOB_UPLOAD_UNKNOWN") || answer.has("BLOB_UPLOAD_INVALID") => {
@@ -174,11 +185,11 @@ impl RegistryClient {
 }
 
 impl Sessions {
-    fn open(&self, target: &Target, url: &Url) {
+    pub(super) fn open(&self, target: &Target, url: &Url) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((target.clone(), url.clone()));
     }
 
-    fn close(&self, url: &Url) {
+    pub(super) fn close(&self, url: &Url) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, open)| open != url);
     }
 }

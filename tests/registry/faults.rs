@@ -429,6 +429,79 @@ async fn a_blob_that_is_always_cut_ends() {
     assert!(case.blob_puts() <= 60, "six tries for each blob");
 }
 
+/// A proxy that lets no more than 1 MiB through in one request, before a registry that takes chunks.
+fn limit_size(case: &Case) {
+    case.registry.always("PUT", "/fleet/base/blobs/uploads/", Act::TooLargeOver(1 << 20));
+    case.registry.always("PATCH", "", Act::TooLargeOver(1 << 20));
+}
+
+#[tokio::test]
+async fn status_413_sends_in_chunks() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.arrives().await;
+    let patches = case.registry.seen().into_iter().filter(|seen| seen.method == "PATCH" && seen.status == 202);
+    let ranges: Vec<String> =
+        patches.map(|seen| seen.headers["content-range"].to_str().expect("text").to_owned()).collect();
+    assert_eq!(ranges, ["0-1048575", "1048576-2097151"]);
+}
+
+#[tokio::test]
+async fn status_413_for_everything_ends() {
+    let case = Case::new().await;
+    case.registry.always("PUT", "/fleet/base/blobs/uploads/", plain(413));
+    case.registry.always("PATCH", "", plain(413));
+    let error = case.fails(ErrorClass::Refused, "status 413").await;
+    assert!(error.help().is_some_and(|help| help.contains("size limit")));
+}
+
+#[tokio::test]
+async fn status_500_on_patch_goes_on_where_the_registry_stands() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.registry.first("PATCH", "", Act::DoneBut(500));
+    case.arrives().await;
+    assert_eq!(case.registry.count("GET", "/blobs/uploads/"), 1);
+    assert_eq!(case.registry.count("PATCH", ""), 2, "the chunk that arrived is not sent again");
+}
+
+#[tokio::test]
+async fn status_500_on_patch_without_upload_status_begins_anew() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.registry.always("GET", "/blobs/uploads/", plain(404));
+    case.registry.first("PATCH", "", plain(500));
+    case.arrives().await;
+    assert_eq!(case.registry.count("PATCH", ""), 3);
+}
+
+#[tokio::test]
+async fn a_range_lower_than_sent_is_continued_from() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.registry.first("PATCH", "", Act::KeepsOnly(1000));
+    case.arrives().await;
+    let seen = case.registry.seen();
+    let second = seen.iter().filter(|seen| seen.method == "PATCH").nth(1).expect("a second chunk");
+    assert_eq!(second.headers["content-range"], "1000-1049575");
+}
+
+#[tokio::test]
+async fn a_connection_cut_within_a_chunk() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.registry.first("PATCH", "", Act::CutAfter(100_000));
+    case.arrives().await;
+}
+
+#[tokio::test]
+async fn status_416_on_patch_asks_and_goes_on() {
+    let case = Case::new().await;
+    limit_size(&case);
+    case.registry.first("PATCH", "", coded(416, "BLOB_UPLOAD_INVALID"));
+    case.arrives().await;
+}
+
 #[tokio::test]
 async fn an_answer_that_trickles_is_a_stall() {
     let mut case = Case::new().await;

@@ -103,26 +103,6 @@ impl Registry {
         self.folder.path().join("ca.pem")
     }
 
-    /// Where Debian's and the reference implementation keep what they have.
-    pub(crate) fn storage(&self) -> PathBuf {
-        self.folder.path().join("storage")
-    }
-
-    /// Sizes of all blobs it stores, each counted once.
-    pub(crate) fn stored_bytes(&self) -> u64 {
-        fn walk(directory: &Path) -> u64 {
-            let entries = fs::read_dir(directory).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
-            entries
-                .iter()
-                .map(|entry| {
-                    let path = entry.path();
-                    if path.is_dir() { walk(&path) } else { entry.metadata().map_or(0, |metadata| metadata.len()) }
-                })
-                .sum()
-        }
-        walk(&self.storage().join("docker/registry/v2/blobs"))
-    }
-
     /// `NAME[:TAG]` here, for programs that take references.
     pub(crate) fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
@@ -156,7 +136,7 @@ fn configuration(folder: &Path, address: &str, setup: &Setup) -> String {
     if setup.tls {
         certificates(folder);
         let path = |name: &str| folder.join(name).display().to_string();
-        let _ = write!(text, "  tls: {{certificate: {}, key: {}}}\n", path("server.pem"), path("server.key"));
+        let _ = writeln!(text, "  tls: {{certificate: {}, key: {}}}", path("server.pem"), path("server.key"));
     }
     text
 }

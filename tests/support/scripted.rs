@@ -49,6 +49,10 @@ pub(crate) enum Act {
     Trickle,
     /// Answers with half of the body that its length promises.
     HalfBody,
+    /// Answers 413 to bodies over so many bytes, as a proxy does; does what was asked with others.
+    TooLargeOver(u64),
+    /// Takes only so many bytes of what is sent.
+    KeepsOnly(usize),
     /// Says that it mounted and did not.
     LieAboutMount,
     /// Forgets all tokens that it gave.
@@ -150,6 +154,11 @@ impl Scripted {
     /// After `skip` such requests, `times` of them.
     pub(crate) fn script(&self, method: &'static str, path: &str, skip: usize, times: usize, act: Act) {
         self.lock().rules.push(Rule { method, path: path.to_owned(), skip, times, act });
+    }
+
+    /// Like [`Scripted::next`], before everything that was scripted already.
+    pub(crate) fn first(&self, method: &'static str, path: &str, act: Act) {
+        self.lock().rules.insert(0, Rule { method, path: path.to_owned(), skip: 0, times: 1, act });
     }
 
     /// Does this with every request after the first `skip`, whatever it is.
@@ -349,6 +358,14 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
             }
             return cut();
         }
+        Some(Act::TooLargeOver(limit)) => {
+            let length = asked.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            if length.is_none_or(|length| length > limit) {
+                // The body is read: a proxy that just closes would be a cut connection, which is another test.
+                drop(axum::body::to_bytes(body, usize::MAX).await);
+                return answer(413);
+            }
+        }
         Some(Act::Stall) => std::future::pending().await,
         Some(Act::Trickle) => {
             let drops = futures_util::stream::unfold((), |()| async {
@@ -368,6 +385,9 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
             Ok(piece) => bytes.extend_from_slice(&piece),
             Err(_) => return answer(400),
         }
+    }
+    if let Some(Act::KeepsOnly(kept)) = act {
+        bytes.truncate(kept);
     }
     let mut response = inner.lock().expect("the registry's state").respond(&asked, &bytes, lie);
     match act {

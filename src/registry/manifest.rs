@@ -79,17 +79,16 @@ impl RegistryClient {
         let mut call = Call::new(Method::HEAD, url);
         accept(&mut call);
         let response = self.ask(&target.host, &call, scopes, &action).await?;
-        match response.status().as_u16() {
-            200 => match response.digest() {
-                Some(digest) => Ok(Some(digest)),
-                // Older registries leave the header out: the bytes themselves tell.
-                None => self.digest_by_reading(target, name, scopes).await,
-            },
-            404 => Ok(None),
-            // HEAD is not taken by everything that calls itself a registry.
-            400 | 405 | 501 => self.digest_by_reading(target, name, scopes).await,
-            _ => Err(response.refused().await),
+        match (response.status().as_u16(), response.digest()) {
+            (200, Some(digest)) => return Ok(Some(digest)),
+            (404, _) => return Ok(None),
+            // Older registries leave the header out, and HEAD is not taken by everything that calls itself a registry.
+            (200 | 400 | 405 | 501, _) => {}
+            _ => return Err(response.refused().await),
         }
+        // Its permit is needed for what follows.
+        response.finish().await;
+        self.digest_by_reading(target, name, scopes).await
     }
 
     async fn digest_by_reading(

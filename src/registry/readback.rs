@@ -42,10 +42,16 @@ pub(super) async fn confirm(
     for tag in moves {
         by_item.entry(tag.item).or_default().push(tag);
     }
-    let results = at_once(by_item.into_iter().collect(), |(number, tags)| async move {
+    // One for each registry and login, made one after the other: each reads the system's certificates.
+    let mut known = Vec::new();
+    let mut work = Vec::new();
+    for (number, tags) in by_item {
+        work.push((number, tags, other_reader(client, &items[number], &mut known).await));
+    }
+    let results = at_once(work, |(number, tags, other)| async move {
         let item = &items[number];
         let names: Vec<String> = tags.iter().map(|tag| tag.tag.to_string()).collect();
-        let by = read_item(client, item, &names).await?;
+        let by = read_item(client, item, &names, other).await?;
         Ok(tags.into_iter().map(|tag| (number, tag.position, by.clone())).collect::<Vec<_>>())
     })
     .await?;
@@ -56,8 +62,13 @@ pub(super) async fn confirm(
 }
 
 /// Reads one item under its tags, with the other implementation or, where that cannot connect, with ours.
-async fn read_item(client: &RegistryClient, item: &Item, tags: &[String]) -> Result<Confirmation, RegistryError> {
-    let reader = Reader { client, other: other_reader(client, item).await };
+async fn read_item(
+    client: &RegistryClient,
+    item: &Item,
+    tags: &[String],
+    other: Result<(Client, RegistryAuth), String>,
+) -> Result<Confirmation, RegistryError> {
+    let reader = Reader { client, other };
     let reason = match &reader.other {
         Ok(_) => match read_all(&reader, item, tags).await {
             Ok(()) => return Ok(Confirmation::IndependentReader),
@@ -199,8 +210,12 @@ fn judged(error: OciDistributionError, wrong: &dyn Fn(String) -> Finding) -> Fin
     }
 }
 
-/// The other implementation, set up for the item's registry.
-async fn other_reader(client: &RegistryClient, item: &Item) -> Result<(Client, RegistryAuth), String> {
+/// The other implementation, set up for the item's registry and login; what was set up before is used again.
+async fn other_reader(
+    client: &RegistryClient,
+    item: &Item,
+    known: &mut Vec<(String, RegistryAuth, Client)>,
+) -> Result<(Client, RegistryAuth), String> {
     let host = &item.target.host;
     let scheme = client.scheme(host).await.map_err(|error| error.to_string())?;
     // It knows `localhost:5000` and names, and no IPv6 literals.
@@ -215,6 +230,9 @@ async fn other_reader(client: &RegistryClient, item: &Item) -> Result<(Client, R
         Some(Credentials::RegistryToken(token)) => RegistryAuth::Bearer(token.reveal().to_owned()),
         Some(Credentials::IdentityToken(_)) => return Err("it knows no identity tokens".to_owned()),
     };
+    if let Some((_, _, other)) = known.iter().find(|(name, login, _)| *name == host.name && *login == auth) {
+        return Ok((other.clone(), auth));
+    }
     let plain = if scheme == Scheme::Http { vec![host.name.clone()] } else { Vec::new() };
     let certificates = client
         .shared
@@ -229,6 +247,7 @@ async fn other_reader(client: &RegistryClient, item: &Item) -> Result<(Client, R
         ..ClientConfig::default()
     };
     let other = Client::try_from(config).map_err(|error| error.to_string())?;
+    known.push((host.name.clone(), auth.clone(), other.clone()));
     Ok((other, auth))
 }
 

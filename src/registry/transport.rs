@@ -70,12 +70,15 @@ impl RegistryClient {
         action: &str,
     ) -> Result<Response, Trouble> {
         let permit = host.permits.clone().acquire_owned().await.map_err(|_| closed(host))?;
-        let gate = host.pace.wait().await;
         let mut grant = self.grant(host, scopes, action).await?;
         let mut refreshed = false;
         let response = loop {
+            // Held for the exchange alone: a token may have to come from the same host while we wait for it.
+            let gate = host.pace.wait().await;
             let mut response = self.follow(host, call, grant.as_ref().map(|grant| &grant.header), action).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
+            drop(gate);
+            // A 401 of whoever we were sent on to says nothing about our credentials here, and must not get them.
+            if response.status() != StatusCode::UNAUTHORIZED || !Self::is_origin_of(host, response.url()) {
                 response.permit = Some(permit);
                 break response;
             }
@@ -86,7 +89,6 @@ impl RegistryClient {
             refreshed = true;
             grant = Some(self.answer_challenge(host, scopes, action, response, grant.as_ref()).await?);
         };
-        drop(gate);
         Self::judge(host, response).await
     }
 

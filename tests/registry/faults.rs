@@ -384,6 +384,30 @@ async fn a_registry_that_knows_no_head() {
 }
 
 #[tokio::test]
+async fn one_request_at_a_time_is_enough() {
+    let mut case = Case::with(Login::Token).await;
+    case.options.concurrency = 1;
+    case.registry.always("HEAD", "", Act::Header("docker-content-digest", String::new()));
+    case.registry.script("PUT", "", 1, 2, coded(429, "TOOMANYREQUESTS"));
+    case.registry.script("GET", "/token", 0, 1, coded(429, "TOOMANYREQUESTS"));
+    case.registry.script("PUT", "", 4, 1, Act::ForgetTokens);
+    case.arrives().await;
+}
+
+#[tokio::test]
+async fn status_401_from_elsewhere_gets_no_credentials() {
+    let case = Case::with(Login::Token).await;
+    let store = Scripted::start(Login::None).await;
+    let challenge = format!("Bearer realm=\"http://{}/token\"", store.address);
+    store.always("PUT", "/elsewhere", Act::Answer(401, vec![("www-authenticate", challenge)], Vec::new()));
+    let location = format!("http://{}/elsewhere", store.address);
+    case.registry.next("POST", "/blobs/uploads/", Act::Answer(202, vec![("location", location)], Vec::new()));
+    drop(case.push().await);
+    assert_eq!(store.count("GET", "/token"), 0);
+    assert!(store.seen().iter().all(|seen| seen.headers.get("authorization").is_none()));
+}
+
+#[tokio::test]
 async fn digest_invalid_gets_one_clean_try() {
     let case = Case::new().await;
     case.registry.next("PUT", "/blobs/uploads/", coded(400, "DIGEST_INVALID"));
@@ -505,27 +529,30 @@ async fn status_416_on_patch_asks_and_goes_on() {
 #[tokio::test]
 async fn an_answer_that_trickles_is_a_stall() {
     let mut case = Case::new().await;
-    case.options.timeouts.progress = Duration::from_millis(150);
+    // Long enough for a busy machine, where the other requests must not seem to stall.
+    case.options.timeouts.progress = Duration::from_secs(2);
     case.registry.next("GET", "/manifests/1.0", Act::Trickle);
     case.registry.next("HEAD", "/manifests/1.0", Act::Header("docker-content-digest", String::new()));
     case.push().await.expect("a stall is tried again");
+}
 
+#[tokio::test]
+async fn an_answer_that_trickles_for_ever_ends() {
     let mut case = Case::new().await;
-    case.options.timeouts.progress = Duration::from_millis(150);
+    case.push().await.expect("pushed");
+    case.options.timeouts.progress = Duration::from_millis(100);
     case.options.retry.tries = 2;
     case.registry.always("HEAD", "/manifests/1.0", Act::Header("docker-content-digest", String::new()));
     case.registry.always("GET", "/manifests/1.0", Act::Trickle);
-    let other = Digest::of("older");
-    for item in &case.release.items {
-        case.registry.set_tag(item.repository.path(), "1.0", other);
-    }
-    drop(case.push().await);
+    let error = case.push().await.expect_err("it never ends");
+    assert_eq!(error.class(), ErrorClass::Network);
+    assert!(error.to_string().contains("no progress for"), "{error}");
 }
 
 #[tokio::test]
 async fn a_registry_that_stops_reading_is_a_stall() {
     let mut case = Case::new().await;
-    case.options.timeouts.progress = Duration::from_millis(300);
+    case.options.timeouts.progress = Duration::from_secs(2);
     case.registry.next("PUT", "/blobs/uploads/", Act::Stall);
     case.push().await.expect("a stall is tried again");
     assert!(case.is_published());

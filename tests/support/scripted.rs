@@ -226,11 +226,6 @@ impl Scripted {
             repository.blobs.remove(digest);
         }
     }
-
-    /// Changes a tag behind everybody's back.
-    pub(crate) fn set_tag(&self, repository: &str, tag: &str, digest: Digest) {
-        self.lock().repositories.entry(repository.to_owned()).or_default().tags.insert(tag.to_owned(), digest);
-    }
 }
 
 impl Drop for Scripted {

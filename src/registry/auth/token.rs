@@ -40,8 +40,8 @@ struct Slot {
 #[derive(Debug, Clone)]
 struct Token {
     header: HeaderValue,
+    born: Instant,
     until: Instant,
-    serial: u64,
 }
 
 /// What goes into a request's `Authorization`.
@@ -49,8 +49,10 @@ struct Token {
 pub(in crate::registry) struct Grant {
     /// The header's value, marked sensitive.
     pub(in crate::registry) header: HeaderValue,
-    /// Which token it is, so that the right one is thrown away when the registry refuses it.
-    serial: Option<u64>,
+    /// Whether it is a token that was fetched for this, and can be fetched again.
+    fetched: bool,
+    /// When it was given. If the registry refuses it, it may have forgotten every token that is older than that.
+    given: Instant,
 }
 
 /// The token specification's default and lower bound: "if omitted, this defaults to 60 seconds".
@@ -106,7 +108,7 @@ impl RegistryClient {
             return Err(self.auth_error(host, action, "it refuses the credentials"));
         }
         *locked(&host.auth.challenge) = Some(challenge.clone());
-        self.authorize(host, &challenge, scopes, action, refused.and_then(|grant| grant.serial)).await
+        self.authorize(host, &challenge, scopes, action, refused.map(|grant| grant.given)).await
     }
 
     /// The error for a 401 that new credentials did not help against.
@@ -119,10 +121,10 @@ impl RegistryClient {
     ) -> RegistryError {
         let anonymous = matches!(self.credentials(host, scopes).await, Ok(None));
         let reason = match grant {
-            Some(Grant { serial: Some(_), .. }) if anonymous => {
+            Some(Grant { fetched: true, .. }) if anonymous => {
                 "it allows this to nobody unnamed, and no credentials were found"
             }
-            Some(Grant { serial: Some(_), .. }) => "its token server's token is not good for this",
+            Some(Grant { fetched: true, .. }) => "its token server's token is not good for this",
             _ => "it refuses the credentials",
         };
         self.auth_error(host, action, &format!("{reason} ({})", scopes.texts().join(" "))).into_error()
@@ -134,17 +136,17 @@ impl RegistryClient {
         challenge: &Challenge,
         scopes: &Scopes,
         action: &str,
-        refused: Option<u64>,
+        refused: Option<Instant>,
     ) -> Result<Grant, Trouble> {
         let credentials = self.credentials(host, scopes).await.map_err(Trouble::last)?;
         match (challenge, credentials) {
             (_, Some(Credentials::RegistryToken(token))) => {
                 let header = header(&format!("Bearer {}", token.reveal()));
                 let header = header.ok_or_else(|| self.auth_error(host, action, "its registry token is no header"))?;
-                Ok(Grant { header, serial: None })
+                Ok(Grant { header, fetched: false, given: Instant::now() })
             }
             (Challenge::Basic, Some(Credentials::Basic { username, password })) => {
-                Ok(Grant { header: basic(&username, &password), serial: None })
+                Ok(Grant { header: basic(&username, &password), fetched: false, given: Instant::now() })
             }
             (Challenge::Basic, Some(_)) => {
                 Err(self.auth_error(host, action, "it wants a password, and what was found is an identity token"))
@@ -169,25 +171,25 @@ impl RegistryClient {
         scopes: &Scopes,
         action: &str,
         request: TokenRequest<'_>,
-        refused: Option<u64>,
+        refused: Option<Instant>,
     ) -> Result<Grant, Trouble> {
+        if let Some(grant) = wider(&host.auth, scopes, refused) {
+            return Ok(grant);
+        }
         let slot = slot_for(&host.auth, scopes);
         let mut current = slot.token.lock().await;
-        if let Some(token) = current.as_ref()
-            && token.until > Instant::now()
-            && refused != Some(token.serial)
-        {
-            return Ok(Grant { header: token.header.clone(), serial: Some(token.serial) });
+        if let Some(grant) = current.as_ref().and_then(|token| token.grant(refused)) {
+            return Ok(grant);
         }
-        let serial = current.as_ref().map_or(1, |token| token.serial + 1);
         let (secret, life) = self.fetch_token(host, action, &request).await.map_err(Trouble::last)?;
         // Some seconds before its end a token may expire on the way.
         let margin = (life / 4).min(Duration::from_secs(10));
         let header = header(&format!("Bearer {}", secret.reveal()))
             .ok_or_else(|| self.auth_error(host, action, "its token server gave a token that is no header"))?;
-        let token = Token { header, until: Instant::now() + life.saturating_sub(margin), serial };
+        let born = Instant::now();
+        let token = Token { header, born, until: born + life.saturating_sub(margin) };
         *current = Some(token.clone());
-        Ok(Grant { header: token.header, serial: Some(serial) })
+        Ok(Grant { header: token.header, fetched: true, given: born })
     }
 
     /// Asks the token server, with patience; never goes on without a token.
@@ -356,17 +358,26 @@ fn all_scopes(scopes: &Scopes, challenged: Option<&str>) -> Vec<String> {
     all
 }
 
-/// The slot whose token serves these scopes: an equal one, or a wider one that has a living token already.
+impl Token {
+    /// Itself, if it still lives and came after whatever was refused was given out.
+    fn grant(&self, refused: Option<Instant>) -> Option<Grant> {
+        let given = Instant::now();
+        let good = self.until > given && refused.is_none_or(|refused| self.born > refused);
+        good.then(|| Grant { header: self.header.clone(), fetched: true, given })
+    }
+}
+
+/// A token that was fetched for more than these scopes and is there at once.
+fn wider(auth: &HostAuth, scopes: &Scopes, refused: Option<Instant>) -> Option<Grant> {
+    let slots = locked(&auth.slots);
+    let mut wider = slots.iter().filter(|slot| slot.scopes != *scopes && slot.scopes.covers(scopes));
+    wider.find_map(|slot| slot.token.try_lock().ok()?.as_ref()?.grant(refused))
+}
+
+/// The slot for exactly these scopes.
 fn slot_for(auth: &HostAuth, scopes: &Scopes) -> Arc<Slot> {
     let mut slots = locked(&auth.slots);
-    let lives = |slot: &Slot| {
-        slot.token.try_lock().is_ok_and(|token| token.as_ref().is_some_and(|token| token.until > Instant::now()))
-    };
-    if let Some(slot) = slots
-        .iter()
-        .find(|slot| slot.scopes == *scopes)
-        .or_else(|| slots.iter().find(|slot| slot.scopes.covers(scopes) && lives(slot)))
-    {
+    if let Some(slot) = slots.iter().find(|slot| slot.scopes == *scopes) {
         return Arc::clone(slot);
     }
     let slot = Arc::new(Slot { scopes: scopes.clone(), token: tokio::sync::Mutex::default() });

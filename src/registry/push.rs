@@ -8,10 +8,9 @@ use super::auth::Scopes;
 use super::client::Target;
 use super::closure::{Closure, Node};
 use super::manifest::Put;
+use super::readback::Readers;
 use super::transfer::Transfer;
-use super::{
-    Confirmation, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, readback, tags,
-};
+use super::{Confirmation, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, tags};
 use crate::base::{ComponentName, Descriptor, Digest, Repository, Tag};
 use crate::event::EventSink;
 use crate::store::Layout;
@@ -50,13 +49,11 @@ pub(super) struct Item {
 
 /// Work that is under way at once; how much of it talks to one host is bounded by the host's permits.
 pub(super) const AT_ONCE: usize = 64;
-/// How often a manifest that was just stored is asked for until it shows (some registries are eventually consistent).
-const LOOKS: u32 = 5;
 
-/// Publishes a release: blobs and manifests everywhere first, then every tag, then an independent read-back.
+/// Publishes a release: blobs and manifests everywhere first, then every tag, with an independent read-back of both.
 ///
-/// A tag moves only after everything of the whole release is at its registries and was read back by digest, so that a run
-/// that fails or is killed before leaves every tag as it was; if moving the tags themselves fails half-way, the moved ones
+/// A tag moves only after everything of the whole release is at its registries and every image was read back by digest, so
+/// that a run that fails or is killed before leaves every tag as it was; if moving the tags themselves fails half-way, the moved ones
 /// are put back where that is possible. Running it again does only what is left to do: one request per tag if that is
 /// nothing. Cancelling takes effect until the first tag moves.
 pub async fn push(
@@ -74,8 +71,8 @@ pub async fn push(
         () = cancel.cancelled() => Err(RegistryError::Cancelled),
         prepared = Box::pin(prepare(&client, layout, release, &transfer)) => prepared,
     };
-    let items = match prepared {
-        Ok(items) => items,
+    let (items, readers) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => {
             client.abandon(&transfer.sessions).await;
             return Err(error);
@@ -84,7 +81,7 @@ pub async fn push(
     // From here on a stop would leave a mix: the moment that it takes is waited for.
     let moves = tags::needed(&items);
     let window = tags::move_all(&client, &items, &moves).await?;
-    let confirmations = readback::confirm(&client, &items, &moves).await?;
+    let confirmations = readers.read_tags(&items, &moves).await?;
     let mut receipt = transfer.receipt();
     let after = client.shared.tally.read();
     receipt.requests = after.0 - before.0;
@@ -100,15 +97,16 @@ async fn prepare(
     layout: &Layout,
     release: Release,
     transfer: &Arc<Transfer>,
-) -> Result<Vec<Item>, RegistryError> {
+) -> Result<(Vec<Item>, Readers), RegistryError> {
     check(&release)?;
     let mut items = read(client, layout, release).await?;
     look_at_tags(client, &mut items).await?;
     look_at_manifests(client, &mut items).await?;
     transfer.blobs(&items).await?;
     store_manifests(client, &items, transfer).await?;
-    read_back_by_digest(client, &items).await?;
-    Ok(items)
+    let readers = Readers::new(client, &items).await;
+    readers.read_images(&items).await?;
+    Ok((items, readers))
 }
 
 /// One name, one meaning: a release must not move a tag twice.
@@ -167,12 +165,20 @@ async fn look_at_tags(client: &RegistryClient, items: &mut [Item]) -> Result<(),
 }
 
 /// Which manifests of changed items are at the registry already: what they refer to need not be looked at.
+///
+/// Where a tag showed nothing, only the root is asked for: a repository that is new has none of the rest either, and in
+/// one that is not, storing a manifest again costs no more than asking for it.
 async fn look_at_manifests(client: &RegistryClient, items: &mut [Item]) -> Result<(), RegistryError> {
     let looks: Vec<_> = items
         .iter()
         .enumerate()
         .filter(|(_, item)| item.changes())
-        .flat_map(|(number, item)| item.closure.nodes.iter().map(move |node| (number, &item.target, node.digest())))
+        .flat_map(|(number, item)| {
+            let known = item.shows.iter().any(Option::is_some);
+            let nodes =
+                item.closure.nodes.iter().filter(move |node| known || node.digest() == item.release.index.digest);
+            nodes.map(move |node| (number, &item.target, node.digest()))
+        })
         .collect();
     let found = at_once(looks, |(number, target, digest)| async move {
         let there = client.head_manifest(target, &digest.to_string(), &Scopes::push(&target.path)).await?;
@@ -232,35 +238,6 @@ async fn store_node(
             answer,
         }),
     }
-}
-
-/// Asks for everything that was stored by its digest: a tag may move only onto what is really served.
-async fn read_back_by_digest(client: &RegistryClient, items: &[Item]) -> Result<(), RegistryError> {
-    let looks: Vec<_> = items
-        .iter()
-        .filter(|item| item.changes())
-        .flat_map(|item| item.closure.nodes.iter().map(move |node| (item, node.digest())))
-        .filter(|(item, digest)| !item.there.contains(digest))
-        .collect();
-    at_once(looks, |(item, digest)| async move {
-        let scopes = Scopes::push(&item.target.path);
-        let mut wait = client.options().retry.first_wait;
-        for look in 0..LOOKS {
-            if look > 0 {
-                tokio::time::sleep(wait).await;
-                wait = wait.saturating_mul(2).min(client.options().retry.longest_wait);
-            }
-            if client.head_manifest(&item.target, &digest.to_string(), &scopes).await? == Some(digest) {
-                return Ok(());
-            }
-        }
-        Err(RegistryError::Integrity {
-            what: format!("manifest `{digest}` of `{}`", item.target.shown()),
-            reason: "the registry took it and does not serve it".to_owned(),
-        })
-    })
-    .await
-    .map(drop)
 }
 
 /// Does `work` for everything in `input`, much of it at once, and all of it even if some fails: what is done need not be

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
+use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference as OciReference};
@@ -10,108 +11,142 @@ use oci_client::{Client, Reference as OciReference};
 use super::auth::Scopes;
 use super::closure::Node;
 use super::host::Scheme;
-use super::manifest::ACCEPTED;
+use super::manifest::{ACCEPTED, shown};
 use super::push::{Item, at_once};
 use super::resolve::{ConfigBody, platform_of};
 use super::tags::TagMove;
 use super::{Confirmation, RegistryClient, RegistryError};
 use crate::base::{Credentials, Descriptor, Digest, MediaKind};
 
-/// A second implementation of the protocol, which shares no code with ours: what it reads is what others will read.
-struct Reader<'a> {
-    client: &'a RegistryClient,
-    /// `None`, with the reason, where the second implementation cannot be used and ours reads instead.
-    other: Result<(Client, RegistryAuth), String>,
-}
-
-/// How long one small document may take. It reads configs and manifests only; ours has retried what was slow before.
-const PATIENCE: u32 = 2;
-
-/// Reads what every moved tag serves: its index, each image manifest, each config. Digests must be those that were
-/// published, and the platform in each config the one that the index promises.
+/// Reads a release back with a second implementation of the protocol, which shares no code with ours: what it reads is
+/// what others will read. Where it cannot work, ours reads instead and the receipt says why.
 ///
-/// Gives one confirmation per tag, in the order of the items' tags. Unchanged tags were answered for by their digest.
-pub(super) async fn confirm(
-    client: &RegistryClient,
-    items: &[Item],
-    moves: &[TagMove],
-) -> Result<Vec<Vec<Confirmation>>, RegistryError> {
-    let mut confirmed: Vec<Vec<Confirmation>> =
-        items.iter().map(|item| vec![Confirmation::Digest; item.release.tags.len()]).collect();
-    let mut by_item: BTreeMap<usize, Vec<&TagMove>> = BTreeMap::new();
-    for tag in moves {
-        by_item.entry(tag.item).or_default().push(tag);
-    }
-    // One for each registry and login, made one after the other: each reads the system's certificates.
-    let mut known = Vec::new();
-    let mut work = Vec::new();
-    for (number, tags) in by_item {
-        work.push((number, tags, other_reader(client, &items[number], &mut known).await));
-    }
-    let results = at_once(work, |(number, tags, other)| async move {
-        let item = &items[number];
-        let names: Vec<String> = tags.iter().map(|tag| tag.tag.to_string()).collect();
-        let by = read_item(client, item, &names, other).await?;
-        Ok(tags.into_iter().map(|tag| (number, tag.position, by.clone())).collect::<Vec<_>>())
-    })
-    .await?;
-    for (number, position, by) in results.into_iter().flatten() {
-        confirmed[number][position] = by;
-    }
-    Ok(confirmed)
+/// Images are read by digest before any tag moves, so that what is wrong is found while nobody sees it; indexes are read
+/// under their tags afterwards.
+pub(super) struct Readers {
+    client: RegistryClient,
+    /// One for each item that changes.
+    others: BTreeMap<usize, Result<Other, String>>,
+    /// Why ours read something of an item.
+    excuses: Mutex<BTreeMap<usize, String>>,
 }
 
-/// Reads one item under its tags, with the other implementation or, where that cannot connect, with ours.
-async fn read_item(
-    client: &RegistryClient,
-    item: &Item,
-    tags: &[String],
-    other: Result<(Client, RegistryAuth), String>,
-) -> Result<Confirmation, RegistryError> {
-    let reader = Reader { client, other };
-    let reason = match &reader.other {
-        Ok(_) => match read_all(&reader, item, tags).await {
-            Ok(()) => return Ok(Confirmation::IndependentReader),
-            Err(Finding::Wrong(error)) => return Err(error),
-            Err(Finding::Unable(reason)) => reason,
-        },
-        Err(reason) => reason.clone(),
-    };
-    let own = Reader { client, other: Err(reason.clone()) };
-    match read_all(&own, item, tags).await {
-        Ok(()) => Ok(Confirmation::OwnReader(reason)),
-        Err(Finding::Wrong(error)) => Err(error),
-        Err(Finding::Unable(reason)) => Err(RegistryError::Network {
-            host: item.target.host.name.clone(),
-            action: format!("read back `{}`", item.target.path),
-            reason,
-            help: None,
-        }),
-    }
+/// The second implementation, set up for one registry and login.
+#[derive(Clone)]
+struct Other {
+    client: Client,
+    /// For configs of registries that want no login: it asks nothing before each of them, as long as it was told of none.
+    blobs: Client,
+    login: RegistryAuth,
+}
+
+/// What is read.
+enum Task<'a> {
+    /// A manifest by digest, with its config, and the index entry that promises its platform.
+    Image(&'a Node, Option<&'a Descriptor>),
+    /// The root under one of its tags.
+    Tag(&'a str),
 }
 
 /// What reading found, apart from "all is well".
 enum Finding {
-    /// What is served is not what was published, or is not served.
+    /// What is served is not what was published.
     Wrong(RegistryError),
+    /// It is not there, or not yet (some registries are eventually consistent).
+    Late(RegistryError),
     /// The reader could not work; says nothing about the registry.
     Unable(String),
 }
 
-async fn read_all(reader: &Reader<'_>, item: &Item, tags: &[String]) -> Result<(), Finding> {
-    let root = item.closure.root();
-    for tag in tags {
-        reader.manifest(item, tag, &root.manifest.descriptor).await?;
-    }
-    for node in &item.closure.nodes {
-        if node.digest() != root.digest() {
-            reader.manifest(item, &node.digest().to_string(), &node.manifest.descriptor).await?;
+/// How long one small document may take, in time-outs of ours. It reads configs and manifests only.
+const PATIENCE: u32 = 2;
+/// How often something that was just stored is asked for until it shows.
+const LOOKS: u32 = 5;
+
+impl Readers {
+    /// Readers for every item that changes.
+    pub(super) async fn new(client: &RegistryClient, items: &[Item]) -> Self {
+        let mut others = BTreeMap::new();
+        let mut known = Vec::new();
+        for (number, item) in items.iter().enumerate().filter(|(_, item)| item.changes()) {
+            // One for each registry and login, made one after the other: each reads the system's certificates.
+            others.insert(number, other_reader(client, item, &mut known).await);
         }
-        if node.manifest.descriptor.kind() == MediaKind::Manifest {
-            reader.config(item, node, promised(item, node)).await?;
-        }
+        Self { client: client.clone(), others, excuses: Mutex::default() }
     }
-    Ok(())
+
+    /// Reads every image of every item that changes: manifest and config by digest, and the platform in the config is the
+    /// one that the index promises.
+    pub(super) async fn read_images(&self, items: &[Item]) -> Result<(), RegistryError> {
+        let images = self.others.keys().flat_map(|number| {
+            let item = &items[*number];
+            let images =
+                item.closure.nodes.iter().filter(|node| node.manifest.descriptor.kind() == MediaKind::Manifest);
+            images.map(move |node| (*number, item, Task::Image(node, promised(item, node))))
+        });
+        at_once(images.collect(), |(number, item, task)| async move { self.read(number, item, &task).await })
+            .await
+            .map(drop)
+    }
+
+    /// Reads what every moved tag shows. Gives one confirmation per tag, in the order of the items' tags; unchanged tags
+    /// were answered for by their digest before.
+    pub(super) async fn read_tags(
+        &self,
+        items: &[Item],
+        moves: &[TagMove],
+    ) -> Result<Vec<Vec<Confirmation>>, RegistryError> {
+        let work: Vec<&TagMove> = moves.iter().collect();
+        at_once(work, |tag| async move { self.read(tag.item, &items[tag.item], &Task::Tag(tag.tag.as_str())).await })
+            .await?;
+        let mut confirmed: Vec<Vec<Confirmation>> =
+            items.iter().map(|item| vec![Confirmation::Digest; item.release.tags.len()]).collect();
+        let excuses = self.excuses.lock().unwrap_or_else(PoisonError::into_inner);
+        for tag in moves {
+            confirmed[tag.item][tag.position] = match excuses.get(&tag.item) {
+                None => Confirmation::IndependentReader,
+                Some(reason) => Confirmation::OwnReader(reason.clone()),
+            };
+        }
+        Ok(confirmed)
+    }
+
+    /// Reads one thing, with the other implementation or else with ours, until it is there.
+    async fn read(&self, number: usize, item: &Item, task: &Task<'_>) -> Result<(), RegistryError> {
+        let mut wait = self.client.options().retry.first_wait;
+        for look in 1.. {
+            let other = self.others.get(&number).and_then(|other| other.as_ref().ok());
+            let reader = Reader { client: &self.client, other };
+            let mut finding = reader.perform(item, task).await;
+            if let Err(Finding::Unable(reason)) = finding {
+                self.excuse(number, reason);
+                finding = Reader { other: None, ..reader }.perform(item, task).await;
+            } else if let Some(Err(reason)) = self.others.get(&number) {
+                self.excuse(number, reason.clone());
+            }
+            match finding {
+                Ok(()) => break,
+                Err(Finding::Late(_)) if look < LOOKS => {
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(self.client.options().retry.longest_wait);
+                }
+                Err(Finding::Late(error) | Finding::Wrong(error)) => return Err(error),
+                Err(Finding::Unable(reason)) => {
+                    return Err(RegistryError::Network {
+                        host: item.target.host.name.clone(),
+                        action: format!("read back `{}`", item.target.path),
+                        reason,
+                        help: None,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn excuse(&self, number: usize, reason: String) {
+        self.excuses.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_insert(reason);
+    }
 }
 
 /// The entry of an index of the item that lists this manifest.
@@ -119,44 +154,55 @@ fn promised<'a>(item: &'a Item, node: &Node) -> Option<&'a Descriptor> {
     item.closure.nodes.iter().flat_map(|parent| &parent.children).find(|entry| entry.digest == node.digest())
 }
 
+/// One of both implementations at work.
+struct Reader<'a> {
+    client: &'a RegistryClient,
+    /// Ours if there is none.
+    other: Option<&'a Other>,
+}
+
 impl Reader<'_> {
-    async fn manifest(&self, item: &Item, name: &str, expected: &Descriptor) -> Result<(), Finding> {
-        let wrong = |reason: String| {
-            let separator = if name.contains(':') { '@' } else { ':' };
-            Finding::Wrong(RegistryError::Integrity {
-                what: format!("`{}{separator}{name}`", item.target.shown()),
-                reason,
-            })
-        };
-        let found = if let Ok((other, auth)) = &self.other {
-            let reference = reference(item, name);
-            let reading = other.pull_manifest_raw(&reference, auth, &ACCEPTED);
-            let (bytes, said) = self.patiently(reading).await?.map_err(|error| judged(error, &wrong))?;
-            if said != expected.digest.to_string() {
-                return Err(wrong(format!("`{}` was published, it shows `{said}`", expected.digest)));
+    async fn perform(&self, item: &Item, task: &Task<'_>) -> Result<(), Finding> {
+        match task {
+            Task::Tag(tag) => self.manifest(item, tag, &item.closure.root().manifest.descriptor).await,
+            Task::Image(node, entry) => {
+                self.manifest(item, &node.digest().to_string(), &node.manifest.descriptor).await?;
+                self.config(item, node, *entry).await
             }
-            Digest::of(&bytes)
+        }
+    }
+
+    async fn manifest(&self, item: &Item, name: &str, expected: &Descriptor) -> Result<(), Finding> {
+        let what = || format!("{} at `{}`", shown(&item.target.path, name), item.target.host.name);
+        let found = if let Some(other) = self.other {
+            let reference = reference(item, name);
+            let reading = other.client.pull_manifest_raw(&reference, &other.login, &ACCEPTED);
+            let (bytes, said) = self.patiently(reading).await?.map_err(|error| judged(error, what()))?;
+            let found = Digest::of(&bytes);
+            if said != found.to_string() {
+                return Err(wrong(what(), format!("its bytes hash to `{found}`, `{said}` was announced")));
+            }
+            found
         } else {
-            let scopes = Scopes::push(&item.target.path);
-            let fetched = self.client.get_manifest(&item.target, name, None, &scopes).await;
-            fetched.map_err(Finding::Wrong)?.descriptor.digest
+            match self.client.get_manifest(&item.target, name, None, &Scopes::push(&item.target.path)).await {
+                Ok(fetched) => fetched.descriptor.digest,
+                Err(RegistryError::NotFound { .. }) => return Err(absent(what())),
+                Err(error) => return Err(Finding::Wrong(error)),
+            }
         };
         if found == expected.digest {
             return Ok(());
         }
-        Err(wrong(format!("`{}` was published, it shows `{found}`", expected.digest)))
+        // A tag may show its old image for a moment longer; asked again, it will not.
+        let reason = format!("`{}` was published, it shows `{found}`", expected.digest);
+        Err(Finding::Late(RegistryError::Integrity { what: what(), reason }))
     }
 
     async fn config(&self, item: &Item, node: &Node, entry: Option<&Descriptor>) -> Result<(), Finding> {
         // The first blob of a manifest is its config. Artifacts have other types there, and no platform.
         let Some(config) = node.blobs.first().filter(|blob| blob.kind() == MediaKind::Config) else { return Ok(()) };
-        let wrong = |reason: String| {
-            Finding::Wrong(RegistryError::Integrity {
-                what: format!("config `{}` of `{}`", config.digest, item.target.shown()),
-                reason,
-            })
-        };
-        let bytes = if let Ok((other, _)) = &self.other {
+        let what = || format!("config `{}` of `{}`", config.digest, item.target.shown());
+        let bytes = if let Some(other) = self.other {
             let descriptor = OciDescriptor {
                 media_type: config.media_type.clone(),
                 digest: config.digest.to_string(),
@@ -165,15 +211,19 @@ impl Reader<'_> {
             };
             let mut bytes = Vec::new();
             let reference = reference(item, &node.digest().to_string());
-            let reading = other.pull_blob(&reference, &descriptor, &mut bytes);
-            self.patiently(reading).await?.map_err(|error| judged(error, &wrong))?;
+            let reading = other.blobs.pull_blob(&reference, &descriptor, &mut bytes);
+            self.patiently(reading).await?.map_err(|error| judged(error, what()))?;
             bytes
         } else {
-            self.client.small_blob(&item.target, config).await.map_err(Finding::Wrong)?.to_vec()
+            match self.client.small_blob(&item.target, config).await {
+                Ok(bytes) => bytes.to_vec(),
+                Err(RegistryError::NotFound { .. }) => return Err(absent(what())),
+                Err(error) => return Err(Finding::Wrong(error)),
+            }
         };
         let found = Digest::of(&bytes);
         if found != config.digest {
-            return Err(wrong(format!("its bytes hash to `{found}`")));
+            return Err(wrong(what(), format!("its bytes hash to `{found}`")));
         }
         // Attestations are listed for `unknown/unknown`: nothing that runs, so nothing to compare.
         let Some(promised) = entry.and_then(platform_of) else { return Ok(()) };
@@ -182,7 +232,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let says = says.map_or_else(|| "no platform".to_owned(), |says| format!("`{says}`"));
-        Err(wrong(format!("the index promises `{promised}`, it says {says}")))
+        Err(wrong(what(), format!("the index promises `{promised}`, it says {says}")))
     }
 
     /// Bounds what the other implementation leaves unbounded.
@@ -194,15 +244,37 @@ impl Reader<'_> {
     }
 }
 
+fn wrong(what: String, reason: String) -> Finding {
+    Finding::Wrong(RegistryError::Integrity { what, reason })
+}
+
+fn absent(what: String) -> Finding {
+    let reason = "the registry took it and does not serve it".to_owned();
+    Finding::Late(RegistryError::Integrity { what, reason })
+}
+
 /// What a failure of the other implementation says: something about the registry, or only about itself.
-fn judged(error: OciDistributionError, wrong: &dyn Fn(String) -> Finding) -> Finding {
+fn judged(error: OciDistributionError, what: String) -> Finding {
     match error {
-        OciDistributionError::DigestError(error) => wrong(error.to_string()),
-        OciDistributionError::ImageManifestNotFoundError(reason) => wrong(reason),
-        // Its messages may hold URLs with signatures of an object store.
+        OciDistributionError::DigestError(error) => wrong(what, error.to_string()),
+        OciDistributionError::ServerError { code: 404, .. } | OciDistributionError::ImageManifestNotFoundError(_) => {
+            absent(what)
+        }
+        OciDistributionError::RegistryError { envelope, .. } => {
+            let unknown = [
+                OciErrorCode::ManifestUnknown,
+                OciErrorCode::BlobUnknown,
+                OciErrorCode::NameUnknown,
+                OciErrorCode::NotFound,
+            ];
+            if envelope.errors.iter().any(|error| unknown.contains(&error.code)) {
+                return absent(what);
+            }
+            Finding::Unable(format!("it was refused: {envelope}"))
+        }
+        // Messages may hold URLs with signatures of an object store: never shown.
         OciDistributionError::RequestError(error) => Finding::Unable(error.without_url().to_string()),
         OciDistributionError::ServerError { code, .. } => Finding::Unable(format!("it got status {code}")),
-        OciDistributionError::RegistryError { envelope, .. } => Finding::Unable(format!("it was refused: {envelope}")),
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
             Finding::Unable("it was not let in".to_owned())
         }
@@ -211,44 +283,49 @@ fn judged(error: OciDistributionError, wrong: &dyn Fn(String) -> Finding) -> Fin
 }
 
 /// The other implementation, set up for the item's registry and login; what was set up before is used again.
-async fn other_reader(
-    client: &RegistryClient,
-    item: &Item,
-    known: &mut Vec<(String, RegistryAuth, Client)>,
-) -> Result<(Client, RegistryAuth), String> {
+async fn other_reader(client: &RegistryClient, item: &Item, known: &mut Vec<(String, Other)>) -> Result<Other, String> {
     let host = &item.target.host;
     let scheme = client.scheme(host).await.map_err(|error| error.to_string())?;
-    // It knows `localhost:5000` and names, and no IPv6 literals.
     if host.name.starts_with('[') {
         return Err("it knows no IPv6 addresses".to_owned());
     }
-    let scopes = Scopes::pull(&item.target.path);
-    let credentials = client.credentials(host, &scopes).await.map_err(|error| error.to_string())?;
-    let auth = match credentials {
-        None => RegistryAuth::Anonymous,
-        Some(Credentials::Basic { username, password }) => RegistryAuth::Basic(username, password.reveal().to_owned()),
-        Some(Credentials::RegistryToken(token)) => RegistryAuth::Bearer(token.reveal().to_owned()),
-        Some(Credentials::IdentityToken(_)) => return Err("it knows no identity tokens".to_owned()),
+    // Looked up only where the registry asked for a login: a helper may ask a person.
+    let login = if host.auth.was_asked_for() {
+        let credentials = client.credentials(host, &Scopes::push(&item.target.path)).await;
+        match credentials.map_err(|error| error.to_string())? {
+            None => RegistryAuth::Anonymous,
+            Some(Credentials::Basic { username, password }) => {
+                RegistryAuth::Basic(username, password.reveal().to_owned())
+            }
+            Some(Credentials::RegistryToken(token)) => RegistryAuth::Bearer(token.reveal().to_owned()),
+            Some(Credentials::IdentityToken(_)) => return Err("it knows no identity tokens".to_owned()),
+        }
+    } else {
+        RegistryAuth::Anonymous
     };
-    if let Some((_, _, other)) = known.iter().find(|(name, login, _)| *name == host.name && *login == auth) {
-        return Ok((other.clone(), auth));
+    if let Some((_, other)) = known.iter().find(|(name, other)| *name == host.name && other.login == login) {
+        return Ok(other.clone());
     }
-    let plain = if scheme == Scheme::Http { vec![host.name.clone()] } else { Vec::new() };
-    let certificates = client
-        .shared
-        .authorities
-        .iter()
-        .map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() });
-    let config = ClientConfig {
+    let set_up = || Client::try_from(configuration(client, &host.name, scheme)).map_err(|error| error.to_string());
+    let reader = set_up()?;
+    let blobs = if host.auth.was_asked_for() { reader.clone() } else { set_up()? };
+    let other = Other { client: reader, blobs, login };
+    known.push((host.name.clone(), other.clone()));
+    Ok(other)
+}
+
+fn configuration(client: &RegistryClient, host: &str, scheme: Scheme) -> ClientConfig {
+    let plain = if scheme == Scheme::Http { vec![host.to_owned()] } else { Vec::new() };
+    let authorities = client.shared.authorities.iter();
+    let certificates =
+        authorities.map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() }).collect();
+    ClientConfig {
         protocol: ClientProtocol::HttpsExcept(plain),
-        extra_root_certificates: certificates.collect(),
+        extra_root_certificates: certificates,
         read_timeout: Some(client.options().timeouts.progress),
         connect_timeout: Some(client.options().timeouts.connect),
         ..ClientConfig::default()
-    };
-    let other = Client::try_from(config).map_err(|error| error.to_string())?;
-    known.push((host.name.clone(), auth.clone(), other.clone()));
-    Ok((other, auth))
+    }
 }
 
 fn reference(item: &Item, name: &str) -> OciReference {

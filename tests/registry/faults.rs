@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use catamaran::base::{Digest, ErrorClass, Failure as _};
+use catamaran::base::{Digest, ErrorClass, Failure as _, media_type};
 use catamaran::event::NoEvents;
-use catamaran::registry::{PushReceipt, RegistryClient, RegistryError, RegistryOptions, Release, push};
+use catamaran::registry::{Confirmation, PushReceipt, RegistryClient, RegistryError, RegistryOptions, Release, push};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::registry::{PASSWORD, USER};
@@ -620,18 +620,45 @@ async fn a_size_that_differs_is_not_there() {
     changed.push().await.expect("pushed");
 }
 
+/// Path of the first image of the first item.
+fn image_of(case: &Case) -> &'static str {
+    let index: serde_json::Value =
+        serde_json::from_slice(&case.images.read(&case.release.items[0].index)).expect("an index");
+    format!("/fleet/base/manifests/{}", index["manifests"][0]["digest"].as_str().expect("a digest")).leak()
+}
+
 #[tokio::test]
 async fn a_registry_that_takes_manifests_and_does_not_serve_them() {
     let case = Case::new().await;
-    let index = format!("/fleet/base/manifests/{}", case.release.items[0].index.digest);
-    case.registry.always("HEAD", index.leak(), coded(404, "MANIFEST_UNKNOWN"));
+    case.registry.always("GET", image_of(&case), coded(404, "MANIFEST_UNKNOWN"));
     case.fails(ErrorClass::Integrity, "the registry took it and does not serve it").await;
+}
+
+#[tokio::test]
+async fn a_registry_that_serves_something_else() {
+    let case = Case::new().await;
+    let other =
+        format!("{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"layers\":[],\"config\":{{}}}}", media_type::MANIFEST);
+    let headers = vec![("content-type", media_type::MANIFEST.to_owned())];
+    case.registry.always("GET", image_of(&case), Act::Answer(200, headers, other.into_bytes()));
+    case.fails(ErrorClass::Integrity, "is not what was published").await;
 }
 
 #[tokio::test]
 async fn a_registry_that_shows_its_manifests_late() {
     let case = Case::new().await;
-    let index = format!("/fleet/base/manifests/{}", case.release.items[0].index.digest);
-    case.registry.script("HEAD", index.leak(), 1, 2, coded(404, "MANIFEST_UNKNOWN"));
+    case.registry.script("GET", image_of(&case), 0, 3, coded(404, "MANIFEST_UNKNOWN"));
+    case.registry.script("GET", "/fleet/base/manifests/1.0", 0, 2, coded(404, "MANIFEST_UNKNOWN"));
     case.arrives().await;
+}
+
+#[tokio::test]
+async fn an_independent_reader_that_stumbles_is_helped_out_and_it_is_said() {
+    let case = Case::new().await;
+    // It tries nothing twice; ours does.
+    case.registry.script("GET", image_of(&case), 0, 1, plain(503));
+    let receipt = case.arrives().await;
+    let confirmed = |item: usize| receipt.repositories[item].tags[0].confirmed.clone();
+    assert_eq!(confirmed(0), Confirmation::OwnReader("it got status 503".to_owned()));
+    assert_eq!(confirmed(1), Confirmation::IndependentReader);
 }

@@ -89,14 +89,16 @@ async fn an_entry_that_lies_about_its_platform_is_found_out() {
     let mut manifest = case.images.manifest("liar", "linux/amd64", std::slice::from_ref(&case.layer));
     manifest.platform.as_mut().expect("a platform").insert("architecture".to_owned(), "arm64".into());
     let index = case.images.index(&[manifest]);
-    let release = Release { items: vec![item(&case.registry.address, "liar", "1", index)] };
+    let release = Release { items: vec![item(&case.registry.address, "liar", "1", index.clone())] };
     let pushed = push(&case.client, &case.images.layout, release, Arc::new(NoEvents), &CancellationToken::new()).await;
-    // The independent reader is the last line of defence for a release…
+    // The independent reader is the last line of defence for a release, before any tag moves…
     let error = pushed.expect_err("the config says amd64");
     assert_eq!(error.class(), ErrorClass::Integrity);
     assert!(error.to_string().contains("the index promises `linux/arm64`, it says `linux/amd64`"), "{error}");
     // …and a base of the wrong platform is refused when it is read.
-    let error = case.client.resolve(&case.reference("liar:1"), &platform("arm64")).await.expect_err("a lie");
+    assert_eq!(case.registry.tag("liar", "1"), None);
+    let untagged = case.reference(&format!("liar@{}", index.digest));
+    let error = case.client.resolve(&untagged, &platform("arm64")).await.expect_err("a lie");
     assert_eq!(error.class(), ErrorClass::Integrity);
 }
 

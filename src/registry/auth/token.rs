@@ -73,6 +73,13 @@ struct TokenAnswer {
     expires_in: Option<f64>,
 }
 
+impl HostAuth {
+    /// Whether the host has refused anything for lack of a login so far.
+    pub(in crate::registry) fn was_asked_for(&self) -> bool {
+        locked(&self.challenge).is_some()
+    }
+}
+
 impl RegistryClient {
     /// What to send with a request, as far as the host's challenge is known; `None` before it ever sent one.
     pub(in crate::registry) async fn grant(

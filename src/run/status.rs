@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CellRecord, CellReport, IndexReport, Matrix, RunError, StateDir};
-use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform};
+use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference};
 use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation, names};
 use crate::plan::{Cell, CellWork, Component, Plan, Selection};
 use crate::store::{Layout, StoreError};
@@ -52,11 +52,11 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         if wanted.len() < of_component().count() {
             continue;
         }
-        let found = layout.as_ref().zip(component.references.first()).and_then(|(layout, reference)| {
-            let entry = entries.get(&reference.to_string())?;
+        let found = layout.as_ref().and_then(|layout| {
+            let (reference, entry) = entry_of(component, &entries, layout, &wanted)?;
             joins(layout, entry, &wanted).map(|platforms| IndexReport {
                 component: component.name.clone(),
-                reference: reference.clone(),
+                reference,
                 digest: entry.digest,
                 platforms,
             })
@@ -126,6 +126,28 @@ fn look_at(
             Ok((report, None))
         }
     }
+}
+
+/// The entry of `index.json` that stands for a component, and its name there.
+///
+/// Its own reference first. Else the same repository and tag under another prefix, if it joins the `wanted` images: `build
+/// --to PREFIX` names what it made by where it was going, and a later command without `--to` asks about the same release.
+pub(super) fn entry_of<'a>(
+    component: &Component,
+    entries: &'a BTreeMap<String, Descriptor>,
+    layout: &Layout,
+    wanted: &[(&Platform, &Descriptor)],
+) -> Option<(Reference, &'a Descriptor)> {
+    let expected = component.references.first()?;
+    if let Some(entry) = entries.get(&expected.to_string()) {
+        return Some((expected.clone(), entry));
+    }
+    let last = |reference: &Reference| reference.repository().path().rsplit('/').next().map(str::to_owned);
+    entries.iter().find_map(|(name, entry)| {
+        let reference: Reference = name.parse().ok()?;
+        let same = reference.tag() == expected.tag() && last(&reference) == last(expected);
+        (same && joins(layout, entry, wanted).is_some()).then_some((reference, entry))
+    })
 }
 
 /// The platforms of the index behind `entry`, if it joins exactly the `wanted` images and is there whole.

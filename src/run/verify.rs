@@ -1,12 +1,13 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
 use super::heal::suspect;
 use super::publish::blocking;
-use super::status::included;
-use super::{RunError, StateDir};
-use crate::base::{CellId, ComponentName};
+use super::status::{entry_of, included};
+use super::{CellRecord, RunError, StateDir};
+use crate::base::{CellId, ComponentName, Descriptor};
 use crate::bundle::BundleReader;
 use crate::image::names;
 use crate::plan::Plan;
@@ -40,20 +41,24 @@ pub async fn verify(
             return Ok(Verified { report: Report::default(), unnamed: unnamed(), declared_missing: Vec::new() });
         }
         let layout = Layout::open(state.layout())?;
-        let named = names(&layout)?;
+        let named: BTreeMap<String, Descriptor> = names(&layout)?.into_iter().collect();
         let mut roots = Vec::new();
         let mut unnamed = Vec::new();
         for component in included(&plan) {
-            let found = component.references.first().and_then(|reference| {
-                let name = reference.to_string();
-                let (_, descriptor) = named.iter().find(|(known, _)| *known == name)?;
-                Some((reference.clone(), descriptor.clone()))
-            });
+            let mut images = Vec::new();
+            for cell in plan.cells.iter().filter(|cell| cell.id.component == component.name) {
+                if let Some(record) = CellRecord::load(&state, &cell.id)? {
+                    images.push((&cell.id.platform, record.manifest));
+                }
+            }
+            let wanted: Vec<_> = images.iter().map(|(platform, manifest)| (*platform, manifest)).collect();
+            let found = entry_of(component, &named, &layout, &wanted);
             let Some((reference, descriptor)) = found else {
                 unnamed.push(component.name.clone());
                 continue;
             };
             let platforms = component.platforms.clone();
+            let descriptor = descriptor.clone();
             roots.push(ExpectedIndex { component: component.name.clone(), reference, descriptor, platforms });
         }
         let report = verify_layout(&layout, &roots, depth, &cancel);

@@ -252,9 +252,8 @@ pub(super) fn platforms(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<P
     for item in reading.list("platforms", node) {
         let Some(text) = reading.text("platforms", item) else { continue };
         match text.value.parse::<Platform>() {
-            Ok(platform) if out.iter().any(|known| known.value == platform) => {
-                reading.invalid(&item.span, format!("`{platform}` is listed twice"), "keep one of them".to_owned());
-            }
+            // Two spellings of one platform are one platform, as on a command line.
+            Ok(platform) if out.iter().any(|known| known.value == platform) => {}
             Ok(platform) => out.push(Spanned { value: platform, span: text.span }),
             Err(error) => {
                 let help = platform_help(&error);

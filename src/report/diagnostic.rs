@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -163,9 +164,12 @@ pub fn render_error(error: &dyn Failure, style: &Style, exit: u8) -> String {
     render_all(&all, style, Some(exit))
 }
 
-/// Several errors: the first five whole, the others one line each.
+/// Several errors: the first five whole, the others one line each. What says the same as one before it is said once: a
+/// registry that does not answer is one piece of news, however many repositories were meant for it.
 pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String {
     const WHOLE: usize = 5;
+    let mut seen = HashSet::new();
+    let all: Vec<&Diagnostic> = all.iter().filter(|diagnostic| seen.insert(diagnostic.render(style, None))).collect();
     let mut out = String::new();
     let whole = all.len().min(WHOLE);
     for (at, diagnostic) in all[..whole].iter().enumerate() {

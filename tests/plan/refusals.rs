@@ -17,7 +17,6 @@ const FILES: &[Case<'_>] = &[
     ("no platform like it", "platforms = [\"vax\"]\n[component.a]\n", &[DOCKERFILE]),
     ("empty platforms", "platforms = []\n[component.a]\n", &[DOCKERFILE]),
     ("no platforms", "name = \"demo\"\n[component.a]\n", &[DOCKERFILE]),
-    ("a platform twice", "platforms = [\"arm64\", \"linux/aarch64\"]\n[component.a]\n", &[DOCKERFILE]),
     ("text for a list", "platforms = \"linux/amd64\"\n[component.a]\n", &[DOCKERFILE]),
     ("misspelt key", "platforms = [\"amd64\"]\nregistrys = []\n[component.a]\n", &[DOCKERFILE]),
     ("unknown key", "platforms = [\"amd64\"]\n[component.a]\ncolour = \"red\"\n", &[DOCKERFILE]),

@@ -66,8 +66,8 @@ async fn d22_tags_are_all_old_or_all_new_when_killed_between() {
     let tags: Vec<bool> =
         all.iter().map(|seen| seen.method == "PUT" && seen.target.ends_with("/manifests/stable")).collect();
     let first_tag = tags.iter().position(|tag| *tag).expect("tags moved");
-    let writes = all.iter().zip(&tags).skip(first_tag).filter(|(seen, _)| !matches!(&*seen.method, "GET" | "HEAD"));
-    assert!(writes.map(|(_, tag)| *tag).all(|tag| tag), "nothing but tags is written once they move");
+    let mut writes = all.iter().zip(&tags).skip(first_tag).filter(|(seen, _)| !matches!(&*seen.method, "GET" | "HEAD"));
+    assert!(writes.all(|(_, tag)| *tag), "nothing but tags is written once they move");
 
     // Killed after so many requests: the registry answers none of us from then on.
     let step = (all.len() / 6).max(1);

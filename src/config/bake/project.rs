@@ -314,17 +314,18 @@ mod tests {
     #[test]
     fn hostile_files_are_refused_with_their_place() {
         use crate::base::Failure as _;
-        let doubled: String = (0..60).map(|at| format!("v{} = \"${{v{at}}}${{v{at}}}\"\n", at + 1)).collect();
-        let aliases: String = (0..9)
-            .map(|at| format!("a{}: &a{} [{}]\n", at + 1, at + 1, vec![format!("*a{at}"); 10].join(",")))
-            .collect();
+        let doubled: Vec<String> = (0..60).map(|at| format!("v{} = \"${{v{at}}}${{v{at}}}\"", at + 1)).collect();
+        let doubled = doubled.join("\n");
+        let aliases: Vec<String> =
+            (0..9).map(|at| format!("a{}: &a{} [{}]", at + 1, at + 1, vec![format!("*a{at}"); 10].join(","))).collect();
+        let aliases = aliases.join("\n");
         let cases = [
             ("a.hcl", format!("x = {}", "[".repeat(10_000))),
             ("a.hcl", format!("x = \"{}", "${\"".repeat(10_000))),
             ("a.hcl", "a {\n".repeat(10_000)),
-            ("a.hcl", format!("v0 = \"aaaaaaaa\"\n{doubled}target \"default\" {{}}\n")),
+            ("a.hcl", format!("v0 = \"aaaaaaaa\"\n{doubled}\ntarget \"default\" {{}}\n")),
             ("a.json", "{\"a\":".repeat(10_000)),
-            ("a.yaml", format!("a0: &a0 [x]\n{aliases}services: {{}}\n")),
+            ("a.yaml", format!("a0: &a0 [x]\n{aliases}\nservices: {{}}\n")),
             ("a.yaml", format!("services: {}", "[".repeat(10_000))),
         ];
         for (file, text) in cases {

@@ -11,6 +11,7 @@ pub mod daemon;
 mod engine;
 mod fault;
 mod identity;
+mod mask;
 mod named;
 mod proto;
 mod recipe;

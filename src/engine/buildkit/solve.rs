@@ -12,6 +12,7 @@ use super::context::ContextLease;
 use super::engine::Shared;
 use super::fault;
 use super::identity::Identity;
+use super::mask::Mask;
 use super::named::NamedImage;
 use super::proto::moby::buildkit::v1::{Exporter, SolveRequest, SolveResponse, StatusRequest};
 use super::recipe::{Recipe, wrong_base};
@@ -57,8 +58,12 @@ impl Solve {
     /// that end. The sessions outlive the call in both cases but the first: closed before it, they would be the reason.
     pub(super) async fn run(self, shared: &Shared, request: &BuildRequest) -> Result<Outcome, EngineError> {
         let build = Identity::random();
-        let mut progress = Progress::new(request.cell.clone(), request.events.clone());
+        let secrets = request.secrets.clone();
+        let mask = tokio::task::spawn_blocking(move || Mask::new(&secrets)).await;
+        let mask = mask.map_err(|_| EngineError::Cancelled { cell: request.cell.clone() })?;
+        let mut progress = Progress::new(request.cell.clone(), request.events.clone(), mask);
         let end = self.follow(&build, shared, request, &mut progress).await;
+        progress.finish();
         match end {
             End::Answered(Ok(response)) => self.wrong_base(request, &progress).map_or(Ok(()), Err).map(|()| Outcome {
                 response: response.into_inner().exporter_response,

@@ -2,8 +2,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost_types::Timestamp;
 
+use super::mask::Mask;
 use super::proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 use crate::base::CellId;
 use crate::event::{Event, EventSink, LogStream, StepId, StepPosition};
@@ -22,6 +24,7 @@ const STEPS: usize = 100_000;
 pub(super) struct Progress {
     cell: CellId,
     events: Arc<dyn EventSink>,
+    mask: Mask,
     steps: HashMap<String, Step>,
     warnings: HashSet<SeenWarning>,
     foreign_bases: Vec<ForeignBase>,
@@ -77,8 +80,15 @@ impl Step {
 }
 
 impl Progress {
-    pub(super) fn new(cell: CellId, events: Arc<dyn EventSink>) -> Self {
-        Self { cell, events, steps: HashMap::new(), warnings: HashSet::new(), foreign_bases: Vec::new() }
+    pub(super) fn new(cell: CellId, events: Arc<dyn EventSink>, mask: Mask) -> Self {
+        Self { cell, events, mask, steps: HashMap::new(), warnings: HashSet::new(), foreign_bases: Vec::new() }
+    }
+
+    /// The stream has ended: lets out what was held back of the steps' output.
+    pub(super) fn finish(&mut self) {
+        for ((step, stream), bytes) in self.mask.rest() {
+            self.output(step, stream, bytes);
+        }
     }
 
     /// The step of a digest.
@@ -159,14 +169,21 @@ impl Progress {
     }
 
     fn log(&mut self, log: VertexLog) {
-        if self.steps.len() < STEPS || self.steps.contains_key(&log.vertex) {
-            self.steps.entry(log.vertex.clone()).or_default().output.take(&log.msg);
+        let bytes = self.mask.feed(&log.vertex, log.stream, log.msg);
+        if !bytes.is_empty() {
+            self.output(log.vertex, log.stream, bytes);
+        }
+    }
+
+    fn output(&mut self, vertex: String, stream: i64, bytes: Bytes) {
+        if self.steps.len() < STEPS || self.steps.contains_key(&vertex) {
+            self.steps.entry(vertex.clone()).or_default().output.take(&bytes);
         }
         self.events.emit(Event::StepLog {
             cell: self.cell.clone(),
-            step: StepId(log.vertex.into()),
-            stream: if log.stream == 2 { LogStream::Err } else { LogStream::Out },
-            bytes: log.msg,
+            step: StepId(vertex.into()),
+            stream: if stream == 2 { LogStream::Err } else { LogStream::Out },
+            bytes,
         });
     }
 

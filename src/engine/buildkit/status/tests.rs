@@ -17,7 +17,7 @@ impl EventSink for Recorder {
 fn progress() -> (Progress, Arc<Recorder>) {
     let events = Arc::new(Recorder::default());
     let cell = CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap());
-    (Progress::new(cell, events.clone()), events)
+    (Progress::new(cell, events.clone(), Mask::default()), events)
 }
 
 impl Recorder {

@@ -21,6 +21,7 @@ mod secret;
 mod size;
 mod span;
 mod suggest;
+mod token_server;
 
 pub use auth::{CredentialError, CredentialFuture, CredentialSource, Credentials};
 pub use cell::{CellId, CellState, ComponentName, InvalidComponentName};
@@ -39,3 +40,4 @@ pub use secret::{Redactor, Secret};
 pub use size::ByteSize;
 pub use span::{SourceText, Span, Spanned};
 pub use suggest::did_you_mean;
+pub use token_server::is_token_server_of;

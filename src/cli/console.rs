@@ -29,15 +29,20 @@ impl Console {
     }
 
     /// Writes a result.
-    #[expect(clippy::unused_self, reason = "who has no console has no business with the streams")]
     pub(super) fn print(&self, text: &str) {
-        write_all(&mut io::stdout().lock(), text);
+        if let Err(error) = write_all(&mut io::stdout().lock(), text)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.tell(&format!("error: cannot write the result: {error}\n"));
+            std::process::exit(exit::FAILURE.into());
+        }
     }
 
     /// Writes what is not a result.
     #[expect(clippy::unused_self, reason = "who has no console has no business with the streams")]
     pub(super) fn tell(&self, text: &str) {
-        write_all(&mut io::stderr().lock(), text);
+        // Without a stderr there is nobody to tell.
+        drop(write_all(&mut io::stderr().lock(), text));
     }
 
     /// Tells an error with everything that belongs to it, and gives its exit code.
@@ -48,9 +53,8 @@ impl Console {
     }
 }
 
-/// A stream that cannot be written to has no reader: there is nobody to tell.
-fn write_all(stream: &mut impl Write, text: &str) {
-    drop(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
+fn write_all(stream: &mut impl Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
 }
 
 /// (columns, rows) of the terminal on stderr, else on stdout; 80 by 24 where neither knows.

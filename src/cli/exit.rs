@@ -2,6 +2,8 @@ use crate::base::ErrorClass;
 
 /// Everything asked for is there.
 pub(super) const DONE: u8 = 0;
+/// An error of the program or the machine.
+pub(super) const FAILURE: u8 = 1;
 /// A command line that cannot be understood.
 pub(super) const USAGE: u8 = 2;
 /// Stopped by a signal.
@@ -23,7 +25,7 @@ pub(super) const fn code(class: ErrorClass) -> u8 {
         ErrorClass::Integrity => 7,
         ErrorClass::Builder => 8,
         ErrorClass::Cancelled => INTERRUPTED,
-        ErrorClass::Disk | ErrorClass::Internal => 1,
+        ErrorClass::Disk | ErrorClass::Internal => FAILURE,
     }
 }
 

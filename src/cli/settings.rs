@@ -228,7 +228,10 @@ impl Settings {
 
     /// Fetches tokens for the builder, so that passwords stay in this process.
     fn token_client(&self) -> Result<Option<reqwest::Client>, CliError> {
-        let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(60));
+        let mut builder = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            // A token server that sends us on would take the credentials along.
+            .redirect(reqwest::redirect::Policy::none());
         for path in &self.ca {
             let unusable = |source| CliError::Certificates { path: path.clone(), source };
             let pem = std::fs::read(path).map_err(unusable)?;

@@ -265,8 +265,8 @@ error: unknown platform `amd65`
 
     #[test]
     fn after_five_errors_each_gets_one_line() {
-        let text = SourceText::new("/p/f", "x\n");
-        let all: Vec<Diagnostic> = (0..7).map(|_| Diagnostic::of(&Unknown(text.span(0..1)))).collect();
+        let text = SourceText::new("/p/f", "x\n".repeat(7));
+        let all: Vec<Diagnostic> = (0..7).map(|at| Diagnostic::of(&Unknown(text.span(2 * at..2 * at + 1)))).collect();
         let shown = render_all(&all, &Style::plain("/p"), Some(2));
         assert_eq!(shown.matches("where").count(), 5);
         assert_eq!(shown.matches("error:").count(), 7);

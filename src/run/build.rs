@@ -15,10 +15,10 @@ use super::status::{included, is_shown, status, title};
 use super::{
     BuilderSettings, Builders, CellFailure, CellRecord, CellReport, IndexReport, Matrix, Outcome, RunError, StateDir,
 };
-use crate::base::{ByteSize, CellId, CellState, Descriptor, ErrorClass, Failure, Platform};
+use crate::base::{ByteSize, CellId, CellState, ComponentName, Descriptor, ErrorClass, Failure, Platform};
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, EventSink, Execution};
-use crate::plan::{Cell, CellWork, Plan, Selection};
+use crate::plan::{Cell, CellWork, Component, Plan, Selection};
 use crate::registry::RegistryClient;
 use crate::store::Layout;
 
@@ -94,12 +94,16 @@ async fn run(
     events: &Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
+    if let Some(name) = plan.services.keys().next() {
+        return Err(RunError::Services { name: name.clone() });
+    }
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
     let layout = open_layout(state)?;
     layout.sweep()?;
     for digest in heal(whole, state, &layout)? {
-        let text = format!("blob {} was corrupt and is made again; what was there is in `corrupt/`", digest.short());
+        let text =
+            format!("blob {} was corrupt and is made again; what was there is in `layout/corrupt/`", digest.short());
         events.emit(Event::Warning { cell: None, text });
     }
     let selected: Vec<&Cell> =
@@ -138,10 +142,25 @@ async fn run(
             let ran =
                 |index: &IndexReport| outcome.matrix.cells.iter().any(|cell| cell.cell.component == index.component);
             outcome.matrix.indexes = indexes.into_iter().filter(ran).collect();
+            outcome.matrix.unindexed = unindexed(plan, &outcome.matrix);
         }
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// Components whose cells all ended well in this run and that still have no index: a hole, whatever the cells say.
+fn unindexed(plan: &Plan, matrix: &Matrix) -> Vec<ComponentName> {
+    let whole = |component: &&Component| {
+        let mut cells = matrix.cells.iter().filter(|cell| cell.cell.component == component.name).peekable();
+        cells.peek().is_some() && cells.all(|cell| cell.state.is_good())
+    };
+    let named = |component: &&Component| matrix.indexes.iter().any(|index| index.component == component.name);
+    let all = included(plan).filter(|component| {
+        // Of a part of the matrix no index is asked.
+        !plan.subset.names && !plan.subset.platforms && whole(component) && !named(component)
+    });
+    all.map(|component| component.name.clone()).collect()
 }
 
 pub(super) fn prepare(

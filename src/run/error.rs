@@ -20,6 +20,12 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The project has a service, and services cannot be run yet.
+    #[error("service `{name}` cannot be run: this version does not run services while others are built")]
+    Services {
+        /// The first of them.
+        name: ComponentName,
+    },
     /// The run was stopped before it began.
     #[error("interrupted")]
     Cancelled,
@@ -147,6 +153,7 @@ impl Failure for RunError {
             Self::State { .. } => ErrorClass::Disk,
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) => ErrorClass::Preflight,
+            Self::Services { .. } => ErrorClass::Unsupported,
             Self::Incomplete { .. } | Self::NoIndex { .. } => ErrorClass::Incomplete,
             Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => ErrorClass::Config,
             Self::Room(error) => error.class(),
@@ -170,6 +177,9 @@ impl Failure for RunError {
             )),
             Self::Incomplete { .. } | Self::NoIndex { .. } => Some("run `catamaran build`".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
+            Self::Services { name } => {
+                Some(format!("take [service.{name}] out, and have what needs it find the server by another way"))
+            }
             Self::NoAgent { .. } => Some("start one with `eval $(ssh-agent)` and add a key to it".to_owned()),
             Self::Room(error) => error.help(),
             Self::State { .. } | Self::Cancelled | Self::BadName { .. } => None,

@@ -13,21 +13,21 @@ use crate::store::{Layout, StoreError};
 ///
 /// A blob that is there with the right size counts as there, so one with wrong bytes would never be replaced. Hashing
 /// gigabytes before every build is no answer; instead the manifests that the cells' records name are checked (they are
-/// small), and the blobs that `verify` found to be corrupt. Returns what was moved to `corrupt/`.
+/// small), and the blobs that `verify` found to be corrupt. Returns what was moved to the layout's `corrupt/`.
 pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec<Digest>, RunError> {
     let mut moved = Vec::new();
     for cell in &plan.cells {
         let Some(record) = CellRecord::load(state, &cell.id)? else { continue };
         // Each round moves one blob away, so this ends.
         while let Some(digest) = first_bad(layout, &record.manifest) {
-            if !set_aside(state, layout, &digest)? {
+            if !layout.quarantine(&digest)? {
                 break;
             }
             moved.push(digest);
         }
     }
     for digest in suspects(state)? {
-        if !hashes_to(layout, &digest)? && set_aside(state, layout, &digest)? {
+        if !hashes_to(layout, &digest)? && layout.quarantine(&digest)? {
             moved.push(digest);
         }
     }
@@ -52,7 +52,7 @@ fn hashes_to(layout: &Layout, digest: &Digest) -> Result<bool, RunError> {
     let mut reader = match layout.open_raw(digest) {
         Ok(reader) => reader,
         Err(StoreError::Missing { .. }) => return Ok(true),
-        Err(StoreError::NotALayout { .. }) => return Ok(false),
+        Err(StoreError::NotAFile { .. }) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     let mut hasher = DigestHasher::new();
@@ -65,18 +65,6 @@ fn hashes_to(layout: &Layout, digest: &Digest) -> Result<bool, RunError> {
             // A place on the disk that cannot be read is as good as wrong bytes: the blob comes again.
             Err(_) => return Ok(false),
         }
-    }
-}
-
-/// Moves a blob out of the layout, where it can be looked at. Tells whether it was there.
-fn set_aside(state: &StateDir, layout: &Layout, digest: &Digest) -> Result<bool, RunError> {
-    let from = layout.root().join("blobs").join("sha256").join(digest.hex());
-    let directory = state.root().join("corrupt");
-    fs::create_dir_all(&directory).map_err(|source| RunError::state("create", &directory, source))?;
-    match fs::rename(&from, directory.join(digest.hex())) {
-        Ok(()) => Ok(true),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(RunError::state("move", &from, source)),
     }
 }
 

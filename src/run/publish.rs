@@ -23,6 +23,7 @@ pub async fn push(
     cancel: &CancellationToken,
 ) -> Result<PushReceipt, RunError> {
     plan.require_registries()?;
+    let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let (layout, release) = {
         let (plan, state) = (plan.clone(), state.clone());
         blocking(move || {
@@ -46,6 +47,7 @@ pub async fn export(
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<BundleReport, RunError> {
+    let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let (plan, state, destination) = (plan.clone(), state.clone(), destination.to_owned());
     let (allowed, cancel) = (allowed.clone(), cancel.clone());
     blocking(move || {

@@ -78,6 +78,16 @@ impl StateDir {
         self.root.join("rendered")
     }
 
+    /// Takes the lock as [`StateDir::lock`] does, where there is anything to lock: what only reads must not make a state
+    /// directory.
+    pub async fn lock_existing(
+        &self,
+        events: &dyn EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<Option<StateLock>, RunError> {
+        if self.root().is_dir() { self.lock(events, cancel).await.map(Some) } else { Ok(None) }
+    }
+
     /// Takes the lock; while another run has it, says so once, with its pid, and waits until it ends or `cancel` is
     /// cancelled.
     pub async fn lock(&self, events: &dyn EventSink, cancel: &CancellationToken) -> Result<StateLock, RunError> {

@@ -53,8 +53,8 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
             continue;
         }
         let found = layout.as_ref().and_then(|layout| {
-            let (reference, entry) = entry_of(component, &entries, layout, &wanted)?;
-            joins(layout, entry, &wanted).map(|platforms| IndexReport {
+            let (reference, entry) = entry_of(component, &entries, layout, &wanted, plan.subset.platforms)?;
+            joins(layout, entry, &wanted, plan.subset.platforms).map(|platforms| IndexReport {
                 component: component.name.clone(),
                 reference,
                 digest: entry.digest,
@@ -137,6 +137,7 @@ pub(super) fn entry_of<'a>(
     entries: &'a BTreeMap<String, Descriptor>,
     layout: &Layout,
     wanted: &[(&Platform, &Descriptor)],
+    subset: bool,
 ) -> Option<(Reference, &'a Descriptor)> {
     let expected = component.references.first()?;
     if let Some(entry) = entries.get(&expected.to_string()) {
@@ -146,12 +147,18 @@ pub(super) fn entry_of<'a>(
     entries.iter().find_map(|(name, entry)| {
         let reference: Reference = name.parse().ok()?;
         let same = reference.tag() == expected.tag() && last(&reference) == last(expected);
-        (same && joins(layout, entry, wanted).is_some()).then_some((reference, entry))
+        (same && joins(layout, entry, wanted, subset).is_some()).then_some((reference, entry))
     })
 }
 
-/// The platforms of the index behind `entry`, if it joins exactly the `wanted` images and is there whole.
-fn joins(layout: &Layout, entry: &Descriptor, wanted: &[(&Platform, &Descriptor)]) -> Option<Vec<Platform>> {
+/// The platforms of the index behind `entry`, if it joins exactly the `wanted` images and is there whole. Where a `subset` of
+/// the platforms is asked about, the index may hold more.
+fn joins(
+    layout: &Layout,
+    entry: &Descriptor,
+    wanted: &[(&Platform, &Descriptor)],
+    subset: bool,
+) -> Option<Vec<Platform>> {
     let raw = RawManifest::read(layout, entry).ok()?;
     let ManifestBody::Index { manifests, .. } = &raw.parsed else { return None };
     let images: Vec<(Platform, &Descriptor)> = manifests
@@ -163,5 +170,6 @@ fn joins(layout: &Layout, entry: &Descriptor, wanted: &[(&Platform, &Descriptor)
         images.iter().any(|(known, image)| known == *platform && image.digest == manifest.digest)
     };
     let whole = presence(layout, entry).ok()?.is_complete();
-    (whole && wanted.iter().all(has)).then(|| images.into_iter().map(|(platform, _)| platform).collect())
+    let exact = !wanted.is_empty() && (subset || images.len() == wanted.len());
+    (whole && exact && wanted.iter().all(has)).then(|| images.into_iter().map(|(platform, _)| platform).collect())
 }

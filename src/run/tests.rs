@@ -316,7 +316,7 @@ async fn corrupt_blobs_heal_with_the_next_build() {
         let found = verify(&plan, &state, depth, &cancel).await.expect("it can be read");
         assert!(found.report.is_whole() && found.unnamed.is_empty(), "{:?} {found:?}", blob.media_type);
     }
-    assert!(state.root().join("corrupt").is_dir());
+    assert!(state.layout().join("corrupt").is_dir());
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub async fn verify(
                 }
             }
             let wanted: Vec<_> = images.iter().map(|(platform, manifest)| (*platform, manifest)).collect();
-            let found = entry_of(component, &named, &layout, &wanted);
+            let found = entry_of(component, &named, &layout, &wanted, plan.subset.platforms);
             let Some((reference, descriptor)) = found else {
                 unnamed.push(component.name.clone());
                 continue;

@@ -40,7 +40,9 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
             counted(usize::try_from(report.blobs).unwrap_or(usize::MAX), "blob", "blobs"),
             ByteSize(report.bytes),
             counted(usize::try_from(report.executables).unwrap_or(usize::MAX), "program", "programs"),
-            if findings.is_empty() {
+            if findings.is_empty() && !verified.declared_missing.is_empty() {
+                "What is there is whole.".to_owned()
+            } else if findings.is_empty() {
                 "All is whole.".to_owned()
             } else {
                 counted(findings.len(), "finding.", "findings.")
@@ -79,7 +81,7 @@ fn code(verified: &Verified) -> u8 {
     if !verified.report.findings.is_empty() {
         return exit::code(ErrorClass::Integrity);
     }
-    if !verified.unnamed.is_empty() {
+    if !verified.unnamed.is_empty() || !verified.declared_missing.is_empty() {
         return exit::code(ErrorClass::Incomplete);
     }
     exit::DONE

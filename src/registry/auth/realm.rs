@@ -1,9 +1,7 @@
 use url::Url;
 
+use crate::base::is_token_server_of;
 use crate::registry::host::{authority_of, is_private_literal, names_host, without_port};
-
-/// Registries whose token server has another name than theirs, as their operators document.
-const PAIRS: &[(&str, &str)] = &[("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// What the user allows, as far as token servers are concerned.
 pub(super) struct RealmRules<'a> {
@@ -56,23 +54,8 @@ fn same_host(one: &str, other: &str) -> bool {
 }
 
 fn belongs(realm: &str, registry: &str) -> bool {
-    let (realm_host, registry_host) = (without_port(realm), without_port(registry));
-    same_host(realm, registry)
-        || PAIRS.contains(&(registry_host, realm_host))
+    is_token_server_of(without_port(realm), without_port(registry))
         || (is_private_literal(realm) && is_private_literal(registry))
-        || parent_domain(realm_host).is_some_and(|parent| parent_domain(registry_host) == Some(parent))
-}
-
-/// The last two labels of a name; `None` for addresses and single labels.
-fn parent_domain(host: &str) -> Option<&str> {
-    if host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok() {
-        return None;
-    }
-    let (rest, _) = host.rsplit_once('.')?;
-    Some(match rest.rfind('.') {
-        Some(dot) => &host[dot + 1..],
-        None => host,
-    })
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl auth_server::Auth for Auth {
         let FetchTokenRequest { client_id, host, realm, service, scopes } = request.into_inner();
         let repository = scopes.iter().find_map(|scope| repository(scope));
         let credentials = self.lookup(&host, repository).await?;
-        let request = TokenRequest { client_id, realm, service, scopes };
+        let request = TokenRequest { client_id, host: host.clone(), realm, service, scopes };
         let token = token::fetch(client, request, credentials)
             .await
             .map_err(|reason| Status::new(Code::PermissionDenied, format!("no token for `{host}`: {reason}")))?;

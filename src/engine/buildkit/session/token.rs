@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::base::{Credentials, Secret};
+use crate::base::{Credentials, Secret, is_token_server_of};
 use crate::engine::buildkit::proto::moby::filesync::v1::FetchTokenResponse;
 
 /// The largest answer of a token server that is read.
@@ -12,6 +12,8 @@ const DEFAULT_LIFETIME: i64 = 60;
 
 /// What the daemon wants a token for, from the challenge of a registry.
 pub(super) struct TokenRequest {
+    /// The registry's host, with its port.
+    pub(super) host: String,
     pub(super) client_id: String,
     pub(super) realm: String,
     pub(super) service: String,
@@ -42,7 +44,7 @@ pub(super) async fn fetch(
     if let Some(Credentials::RegistryToken(token)) = &credentials {
         return Ok(FetchTokenResponse { token: token.reveal().to_owned(), ..FetchTokenResponse::default() });
     }
-    let realm = realm(&request.realm, credentials.is_some())?;
+    let realm = realm(&request.realm, &request.host, credentials.is_some())?;
     let mut response = match &credentials {
         Some(Credentials::Basic { username, password }) => {
             let grant = [("grant_type", "password"), ("username", username), ("password", password.reveal())];
@@ -72,8 +74,8 @@ pub(super) async fn fetch(
     parse(&body)
 }
 
-/// The registry chooses who gets the credentials: at least not in clear over a network.
-fn realm(text: &str, secret: bool) -> Result<Url, String> {
+/// The registry chooses who gets the credentials: only a server that belongs to it by name, and not in clear over a network.
+fn realm(text: &str, registry: &str, secret: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("its realm is no URL: {error}"))?;
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -81,6 +83,11 @@ fn realm(text: &str, secret: bool) -> Result<Url, String> {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
+    let registry = registry.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map_or(registry, |(host, _)| host);
+    let local = loopback && (registry == "localhost" || registry.starts_with("127.") || registry.starts_with("[::1"));
+    if secret && !local && !url.host_str().is_some_and(|host| is_token_server_of(host, registry)) {
+        return Err("its token server has nothing to do with it by its name, and would get the credentials".to_owned());
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback || !secret => Ok(url),
@@ -160,10 +167,11 @@ mod tests {
 
     #[test]
     fn credentials_do_not_go_over_plain_http() {
-        assert!(realm("http://evil.example/token", true).is_err());
-        assert!(realm("http://evil.example/token", false).is_ok());
-        assert!(realm("http://127.0.0.1:5001/token", true).is_ok());
-        assert!(realm("https://auth.example/token", true).is_ok());
-        assert!(realm("file:///etc/passwd", false).is_err());
+        assert!(realm("http://evil.example/token", "r.example", true).is_err());
+        assert!(realm("http://evil.example/token", "r.example", false).is_ok());
+        assert!(realm("http://127.0.0.1:5001/token", "127.0.0.1:5000", true).is_ok());
+        assert!(realm("https://auth.example.com/token", "r.example.com:5000", true).is_ok());
+        assert!(realm("https://evil.test/token", "r.example.com", true).is_err());
+        assert!(realm("file:///etc/passwd", "r.example", false).is_err());
     }
 }

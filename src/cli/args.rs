@@ -54,6 +54,9 @@ pub(super) struct GlobalArgs {
     /// Keep layout, logs and records here instead of in .catamaran beside the project file.
     #[arg(long, value_name = "DIR", global = true)]
     pub(super) state: Option<PathBuf>,
+    /// Set a variable of [vars], over everything else; with a bake file also TARGET.KEY=VALUE [repeatable].
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, global = true)]
+    pub(super) set: Vec<(String, String)>,
     /// Say more.
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
@@ -71,6 +74,8 @@ pub(super) struct GlobalArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Write catamaran.toml from the Dockerfiles that are found, and say what was left out.
+    Init,
     /// Build cells, join them into indexes, and show the whole matrix.
     Build(BuildArgs),
     /// Show the matrix: every component found, its place in the order, and what is left out.
@@ -173,6 +178,42 @@ pub(super) struct PlanArgs {
     /// Where to publish.
     #[command(flatten)]
     pub(super) to: ToArgs,
+    /// Print the graph of components instead.
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["vars", "explain", "print", "json"])]
+    pub(super) graph: Option<GraphFormat>,
+    /// Print the variables instead: value, who set it, what uses it.
+    #[arg(long, conflicts_with_all = ["explain", "print", "json"])]
+    pub(super) vars: bool,
+    /// Print where each setting of this component comes from instead.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["print", "json"])]
+    pub(super) explain: Option<String>,
+    /// Print bake and compose files resolved, in the form of another tool.
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub(super) print: Option<PrintFormat>,
+}
+
+/// A view of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// For Graphviz.
+    Dot,
+    /// For Mermaid.
+    Mermaid,
+}
+
+/// A form of the resolved project for another tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrintFormat {
+    /// What `docker buildx bake --print` gives.
+    Bake,
+}
+
+/// `NAME=VALUE`.
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
 }
 
 /// `check`

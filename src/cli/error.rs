@@ -21,6 +21,15 @@ pub(super) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// A folder cannot be read or a file not be written.
+    #[error("cannot use `{}`", .path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// `--platform` without a platform.
     #[error("`--platform` names no platform")]
     NoPlatform,
@@ -67,7 +76,7 @@ impl Failure for CliError {
                 ErrorClass::Config
             }
             Self::Absent { .. } => ErrorClass::Incomplete,
-            Self::Surroundings(_) => ErrorClass::Disk,
+            Self::Surroundings(_) | Self::Unusable { .. } => ErrorClass::Disk,
             Self::Room(error) => error.class(),
         }
     }
@@ -80,7 +89,9 @@ impl Failure for CliError {
             Self::Unknown { help, .. } => help.clone(),
             Self::Absent { help, .. } => Some(help.clone()),
             Self::Room(error) => error.help(),
-            Self::NoDirectory { .. } | Self::Certificates { .. } | Self::Surroundings(_) => None,
+            Self::NoDirectory { .. } | Self::Certificates { .. } | Self::Surroundings(_) | Self::Unusable { .. } => {
+                None
+            }
         }
     }
 

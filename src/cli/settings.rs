@@ -8,7 +8,7 @@ use super::Environment;
 use super::args::{GlobalArgs, SelectArgs, ToArgs};
 use super::error::CliError;
 use crate::base::{CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
-use crate::config::{self, DiskFiles, LoadRequest, Project, SecretSpec};
+use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, Project, SecretSpec};
 use crate::engine::EngineError;
 use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
 use crate::engine::buildkit::{StartOptions, start};
@@ -23,6 +23,8 @@ pub(super) struct Settings {
     /// `-C`, or the working directory.
     directory: PathBuf,
     files: Vec<PathBuf>,
+    /// `--set`
+    sets: Vec<(String, String)>,
     state: Option<PathBuf>,
     /// `-v`
     pub(super) verbose: bool,
@@ -60,6 +62,7 @@ impl Settings {
         ca.extend(environment.get("SSL_CERT_FILE").map(|path| environment.directory.join(path)));
         Self {
             files: global.files.into_iter().map(from).collect(),
+            sets: global.set,
             state: global.state.map(from),
             verbose: global.verbose,
             json: global.json,
@@ -90,8 +93,25 @@ impl Settings {
             directory: self.directory.clone(),
             files: self.files.clone(),
             environment: self.environment.variables().clone(),
-            sets: Vec::new(),
+            sets: self.sets.clone(),
         })?)
+    }
+
+    /// The bake and compose files of `-f`, or of the usual names, as `docker buildx bake --print` gives them.
+    pub(super) fn print_bake(&self, names: &[Selector]) -> Result<String, CliError> {
+        let (overrides, vars): (Vec<_>, Vec<_>) = self.sets.iter().cloned().partition(|(key, _)| key.contains('.'));
+        let request = BakeRequest {
+            directory: self.directory.clone(),
+            files: self.files.clone(),
+            environment: self.environment.variables().clone(),
+            targets: names.iter().map(ToString::to_string).collect(),
+            overrides: overrides.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+            vars,
+            ..BakeRequest::default()
+        };
+        let resolved = config::resolve_bake(&request, &DiskFiles)?;
+        // A `Value` has string keys and finite numbers only: nothing in it can fail to be written.
+        Ok(serde_json::to_string_pretty(&config::print_bake(&resolved)).unwrap_or_default() + "\n")
     }
 
     /// Plans the project as a command's arguments narrow it.

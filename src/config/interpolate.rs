@@ -45,6 +45,26 @@ pub(super) fn mentioned(text: &str) -> Vec<&str> {
     names
 }
 
+/// The names with their defaults in `${NAME:-default}` and `${NAME-default}` of `text`.
+pub(super) fn defaults(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let (name, tail) = after.split_at(name_length(after));
+            let default = tail.strip_prefix(":-").or_else(|| tail.strip_prefix('-'));
+            if let Some(default) = default.and_then(|default| default.find('}').map(|end| &default[..end])) {
+                found.push((name, default));
+            }
+            rest = after;
+        }
+    }
+    found
+}
+
 /// Length of the name that `text` begins with.
 pub(super) fn name_length(text: &str) -> usize {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');

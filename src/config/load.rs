@@ -57,7 +57,8 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     drop(reading);
     let finds = discover(&mut native, &root, &vars, &mut problems);
     let platforms_span = table.entries.get("platforms").map(|entry: &Entry| entry.node.span.clone());
-    let project = finish(native, finds, file, root, vars);
+    let mut project = finish(native, finds, file, root, vars);
+    (project.mentioned, project.defaults) = scope.uses(&table);
     if project.platforms.is_empty()
         && problems.is_empty()
         && let Some(span) = platforms_span
@@ -197,6 +198,8 @@ fn finish(
         services: native.services,
         builders: native.builders,
         groups: native.groups,
+        mentioned: std::collections::BTreeSet::new(),
+        defaults: IndexMap::new(),
         finds,
         file,
         root,

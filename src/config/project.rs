@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -52,6 +52,10 @@ pub struct Project {
     pub builders: IndexMap<String, BuilderSpec>,
     /// `[group]`: a name for several components on a command line.
     pub groups: IndexMap<String, Vec<Spanned<ComponentName>>>,
+    /// Names that occur in `${…}` of the project file.
+    pub mentioned: BTreeSet<String>,
+    /// Defaults of `${NAME:-default}` that stand for names that nobody set; their origin is the place.
+    pub defaults: IndexMap<String, Variable>,
     /// Every Dockerfile-like file in the roots of `[discover]` and what it is, by path. Empty without `[discover]`.
     pub finds: Vec<Find>,
 }
@@ -273,4 +277,6 @@ pub enum Origin {
     Environment,
     /// `--set`.
     CommandLine,
+    /// Nobody: the default written where the name is used.
+    Default(Span),
 }

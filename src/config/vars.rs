@@ -127,6 +127,25 @@ impl<'a> Scope<'a> {
     }
 }
 
+impl Scope<'_> {
+    /// The names in `${…}` of the whole table, and the defaults among them that stand for names that nobody set.
+    pub(super) fn uses(&self, table: &Table) -> (BTreeSet<String>, IndexMap<String, Variable>) {
+        let mut names = BTreeSet::new();
+        let mut defaults = IndexMap::new();
+        for node in nodes(table) {
+            let Value::Text(text) = &node.value else { continue };
+            names.extend(mentioned(text).into_iter().map(str::to_owned));
+            for (name, default) in super::interpolate::defaults(text) {
+                if self.get(name).is_none_or(|value| value.is_empty()) && !default.contains("${") {
+                    let origin = Origin::Default(node.span.clone());
+                    defaults.entry(name.to_owned()).or_insert(Variable { value: default.to_owned(), origin });
+                }
+            }
+        }
+        (names, defaults)
+    }
+}
+
 struct SetResolver<'a, 'b> {
     scope: &'a Scope<'b>,
     set: &'a Table,
@@ -192,15 +211,26 @@ impl SetResolver<'_, '_> {
 const MAX_CHAIN: usize = 64;
 
 fn collect_mentioned<'t>(table: &'t Table, names: &mut BTreeSet<&'t str>) {
-    let mut waiting: Vec<&Node> = table.entries.values().map(|entry| &entry.node).collect();
-    while let Some(node) = waiting.pop() {
-        match &node.value {
-            Value::Text(text) => names.extend(mentioned(text)),
-            Value::List(items) => waiting.extend(items),
-            Value::Table(table) => waiting.extend(table.entries.values().map(|entry| &entry.node)),
-            Value::Integer(_) | Value::Bool(_) | Value::Other(_) => {}
+    for node in nodes(table) {
+        if let Value::Text(text) = &node.value {
+            names.extend(mentioned(text));
         }
     }
+}
+
+/// Every value of a table, however deep.
+fn nodes(table: &Table) -> Vec<&Node> {
+    let mut waiting: Vec<&Node> = table.entries.values().map(|entry| &entry.node).collect();
+    let mut out = Vec::new();
+    while let Some(node) = waiting.pop() {
+        match &node.value {
+            Value::List(items) => waiting.extend(items),
+            Value::Table(table) => waiting.extend(table.entries.values().map(|entry| &entry.node)),
+            Value::Text(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_) => {}
+        }
+        out.push(node);
+    }
+    out
 }
 
 fn is_yaml(path: &std::path::Path) -> bool {

@@ -26,6 +26,7 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         platforms: IndexMap::new(),
         references: IndexMap::new(),
         produced: HashMap::new(),
+        used: BTreeMap::new(),
     };
     planner.lay_out();
     planner.check_services();
@@ -63,6 +64,7 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         services,
         builders: project.builders.clone(),
         finds: project.finds.clone(),
+        vars: super::vars::variables(project, planner.used),
         subset: Subset { platforms: options.platforms.is_some(), names: !options.names.is_empty() },
     })
 }
@@ -77,6 +79,8 @@ struct Planner<'a> {
     references: IndexMap<ComponentName, References>,
     /// Which components publish a name, in its familiar form; for names of one platform with that platform.
     produced: HashMap<String, Vec<(ComponentName, Option<Platform>)>>,
+    /// Which components use a variable.
+    used: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Planner<'_> {
@@ -515,6 +519,10 @@ impl Planner<'_> {
         let Some(facts) = source.facts(name, spec, &args, platforms, &mut self.problems) else { return };
         // Variables that no stage of this target declares are not passed: they would only split the builder's cache.
         args.retain(|name, _| spec.args.contains_key(name) || facts.args.contains(name));
+        let from_vars = args.keys().filter(|name| !spec.args.contains_key(*name));
+        for variable in source.variables.iter().chain(from_vars) {
+            self.used.entry(variable.clone()).or_default().insert(name.to_string());
+        }
         let declared: BTreeMap<String, &Spanned<ContextRef>> =
             spec.contexts.iter().map(|(name, context)| (context_name(name), context)).collect();
         for used in &facts.uses {

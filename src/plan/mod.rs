@@ -5,6 +5,7 @@
 //! contacted and nothing is written. What a Dockerfile means beyond its graph is the builder's to judge.
 
 mod error;
+mod explain;
 mod graph;
 mod matrix;
 mod model;
@@ -12,14 +13,17 @@ mod names;
 mod references;
 mod select;
 mod source;
+mod vars;
 
 pub use error::{PlanError, PlanProblem};
+pub use explain::{Setting, explain};
 pub use matrix::plan;
 pub use model::{
     Base, Cell, CellBuild, CellWork, Component, ComponentKind, ContextSource, Need, NeedReason, Plan, PlanOptions,
     PlannedContext, PlannedService, Selection, Selector, Subset,
 };
 pub use names::arch_reference;
+pub use vars::PlannedVariable;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::PlannedVariable;
 use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span};
 use crate::config::{BuilderSpec, Find, Readiness, SecretSpec};
 
@@ -72,6 +73,8 @@ pub struct Plan {
     pub builders: IndexMap<String, BuilderSpec>,
     /// Every Dockerfile-like file that discovery found and what it is.
     pub finds: Vec<Find>,
+    /// The variables of the project, their origins and their uses.
+    pub vars: Vec<PlannedVariable>,
     /// What of the command line narrowed this plan, if anything did.
     pub subset: Subset,
 }

@@ -14,6 +14,8 @@ pub(super) struct Source {
     pub(super) rendered: Option<Arc<str>>,
     /// The names of all its ARGs.
     args: BTreeSet<String>,
+    /// The variables that its template uses.
+    pub(super) variables: BTreeSet<String>,
 }
 
 /// Reads each Dockerfile once, however many components are built from it.
@@ -69,7 +71,8 @@ impl<'a> Sources<'a> {
         match render(&SourceText::new(short.clone(), text), &self.project.vars) {
             Ok(rendered) => {
                 let text: Arc<str> = rendered.text.into();
-                parse(name, short, &text, Some(Arc::clone(&text)), problems)
+                let source = parse(name, short, &text, Some(Arc::clone(&text)), problems)?;
+                Arc::try_unwrap(source).ok().map(|source| Arc::new(Source { variables: rendered.used, ..source }))
             }
             Err(found) => {
                 problems.extend(found.into_iter().map(PlanProblem::Template));
@@ -125,7 +128,7 @@ fn parse(
                 .flatten()
                 .map(|(name, _)| name.text.clone())
                 .collect();
-            Some(Arc::new(Source { file, rendered, args }))
+            Some(Arc::new(Source { file, rendered, args, variables: BTreeSet::new() }))
         }
         Err(error) => {
             problems.extend(error.into_problems().map(|problem| broken(name, problem)));

@@ -7,6 +7,7 @@
 mod diagnostic;
 mod json;
 mod plan;
+mod plan_views;
 mod progress;
 mod style;
 mod table;
@@ -14,6 +15,7 @@ mod table;
 pub use diagnostic::{Diagnostic, render_all, render_error};
 pub use json::{Delivered, build_document, plan_document, status_document};
 pub use plan::plan_table;
+pub use plan_views::{explain_table, plan_dot, plan_mermaid, vars_table};
 pub use progress::{EventLines, Live, Plain, Progress, TerminalSize, View};
 pub use style::{Style, Tone, counted, duration};
 pub use table::{matrix_sentence, matrix_table, status_sentence};

@@ -98,6 +98,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         builders: IndexMap::new(),
         subset: Subset::default(),
         finds: Vec::new(),
+        vars: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod init;
 mod matrix;
 mod refusals;
 mod variation;
+mod views;
 
 use std::fmt::Write as _;
 use std::fs;

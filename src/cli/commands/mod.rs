@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod export;
+mod init;
 mod logs;
 mod plan;
 mod push;
@@ -18,6 +19,7 @@ use super::{Console, Settings};
 /// Does a command's work; returns its exit code.
 pub(super) async fn run(settings: &Settings, command: Command, console: &Console, cancel: &CancellationToken) -> u8 {
     match command {
+        Command::Init => init::init(settings, console),
         Command::Build(args) => Box::pin(build::build(settings, args, console, cancel)).await,
         Command::Plan(args) => plan::plan(settings, &args, console),
         Command::Check(args) => Box::pin(check::check(settings, args, console, cancel)).await,

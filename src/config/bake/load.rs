@@ -313,11 +313,16 @@ pub fn print_bake(resolved: &Resolved) -> serde_json::Value {
 
 /// A project of bake and compose files: its components are what `default` builds, with what they link to, and what the
 /// request names beside it.
+///
+/// `--set NAME=VALUE` sets a variable, `--set TARGET.KEY=VALUE` overrides a target.
 pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
+    let (overrides, vars): (Vec<_>, Vec<_>) = request.sets.iter().cloned().partition(|(key, _)| key.contains('.'));
     let bake = BakeRequest {
         directory: request.directory.clone(),
         files: request.files.clone(),
         environment: request.environment.clone(),
+        overrides: overrides.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        vars,
         ..BakeRequest::default()
     };
     let run = || {

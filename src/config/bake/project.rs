@@ -68,6 +68,8 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
         services: IndexMap::new(),
         builders: IndexMap::new(),
         groups: groups(resolved, &names),
+        mentioned: BTreeSet::new(),
+        defaults: IndexMap::new(),
         finds: Vec::new(),
     })
 }

@@ -123,7 +123,8 @@ async fn run(
         () = cancel.cancelled() => return Err(RunError::Cancelled),
     };
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
-    let result = match builders.check_emulation(selected.iter().copied()) {
+    let ready = builders.check_emulation(selected.iter().copied()).and_then(|()| forget_old(&selected, state));
+    let result = match ready {
         Ok(()) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone()));
             let mut cells = Cells::new(&selected, prepared, &builders, mirror, state, logs);
@@ -147,6 +148,13 @@ async fn run(
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// Takes away the records of what is about to be built. From here on an old image may be one that the new ones do not fit: a
+/// run that is stopped half-way, even by SIGKILL, must leave holes, not a release mixed from old and new. The blobs stay, so
+/// nothing travels twice.
+fn forget_old(selected: &[&Cell], state: &StateDir) -> Result<(), RunError> {
+    selected.iter().filter(|cell| cell.build().is_some()).try_for_each(|cell| CellRecord::forget(state, &cell.id))
 }
 
 /// Components whose cells all ended well in this run and that still have no index: a hole, whatever the cells say.

@@ -85,11 +85,17 @@ fn fail_fast_cancels_the_rest() {
                   dockerfile = \"slow/Dockerfile\"\n";
     let slow = format!("{SHELL}RUN sleep 600\n");
     let bad = format!("{SHELL}RUN sleep 1; false\n");
-    let project = Project::with_shell(config, &[("bad/Dockerfile", &bad), ("slow/Dockerfile", &slow)]);
+    let project = Project::with_shell(config, &[("bad/Dockerfile", SHELL), ("slow/Dockerfile", SHELL)]);
+    project.run(&["build", "--builder", builder()]).exits(0);
+    project.write("bad/Dockerfile", &bad);
+    project.write("slow/Dockerfile", &slow);
     let document = project.run(&["build", "--json", "--fail-fast", "--builder", builder()]).exits(3).json();
     let states: Vec<&serde_json::Value> =
         document["cells"].as_array().expect("cells").iter().map(|cell| &cell["state"]).collect();
     assert_eq!(states, ["failed", "cancelled"]);
+    // What a run did not get to is a hole, not an older image beside newer ones.
+    let status = project.run(&["status"]).exits(4);
+    assert!(status.stdout.starts_with("0 of 2 cells."), "{}", status.stdout);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
@@ -19,12 +20,50 @@ pub(super) struct Host {
     pub(super) speech: Speech,
     /// What was found out for [`Speech::AsItSpeaks`].
     pub(super) found: OnceCell<Scheme>,
-    /// One permit per request at the same time.
+    /// Requests at the same time.
+    pub(super) width: usize,
+    /// One permit for each of them.
     pub(super) permits: Arc<Semaphore>,
     /// Pauses and failures shared by all its requests.
     pub(super) pace: Arc<Pace>,
+    /// Whether asking to mount a blob from the repository that it shall go to tells if it is there.
+    pub(super) self_mount: SelfMount,
     /// Challenge and tokens.
     pub(super) auth: HostAuth,
+}
+
+/// What is known about a registry's answer to `POST ?mount=BLOB&from=ITSELF`.
+///
+/// Where it is 201 for a blob that is there, one request does what otherwise takes two: looking for the blob, and opening
+/// a session if it is not (202). distribution-spec says nothing of it, so it is found out with the first blob.
+#[derive(Debug, Default)]
+pub(super) struct SelfMount(AtomicU8);
+
+impl SelfMount {
+    const UNKNOWN: u8 = 0;
+    const TRIED: u8 = 1;
+    const TELLS: u8 = 2;
+
+    /// Whether it was found out to tell.
+    pub(super) fn tells(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::TELLS
+    }
+
+    /// Whether it is up to the caller to find out; true once.
+    pub(super) fn try_it(&self) -> bool {
+        self.0.compare_exchange(Self::UNKNOWN, Self::TRIED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    pub(super) fn found(&self, tells: bool) {
+        self.0.store(if tells { Self::TELLS } else { Self::TRIED }, Ordering::Relaxed);
+    }
+}
+
+/// Requests at the same time. A registry on this machine works with the same processors: more than keep them busy make
+/// the largest blob, which all else waits for, come in later.
+fn at_once(authority: &str, wanted: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if is_loopback(authority) { wanted.min(2 * processors).max(1) } else { wanted.max(1) }
 }
 
 /// With or without TLS.
@@ -67,13 +106,16 @@ impl Host {
         } else {
             Speech::Tls
         };
+        let width = at_once(authority, options.concurrency);
         Self {
             name: name.to_owned(),
             authority: authority.to_owned(),
             speech,
             found: OnceCell::new(),
-            permits: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            width,
+            permits: Arc::new(Semaphore::new(width)),
             pace,
+            self_mount: SelfMount::default(),
             auth: HostAuth::default(),
         }
     }

@@ -251,15 +251,27 @@ pub(super) fn at_once<I, T, F>(
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
-    let futures: Vec<F> = input.into_iter().map(work).collect();
-    gather(futures)
+    so_many_at_once(AT_ONCE, input, work)
 }
 
-async fn gather<T, F>(futures: Vec<F>) -> Result<Vec<T>, RegistryError>
+/// The same with a width of its own, for work that begins with a look at what earlier work found out.
+pub(super) fn so_many_at_once<I, T, F>(
+    width: usize,
+    input: Vec<I>,
+    work: impl FnMut(I) -> F,
+) -> impl Future<Output = Result<Vec<T>, RegistryError>>
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
-    let results: Vec<Result<T, RegistryError>> = stream::iter(futures).buffer_unordered(AT_ONCE).collect().await;
+    let futures: Vec<F> = input.into_iter().map(work).collect();
+    gather(width, futures)
+}
+
+async fn gather<T, F>(width: usize, futures: Vec<F>) -> Result<Vec<T>, RegistryError>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+{
+    let results: Vec<Result<T, RegistryError>> = stream::iter(futures).buffer_unordered(width).collect().await;
     let mut done = Vec::with_capacity(results.len());
     let mut failed = Vec::new();
     for result in results {

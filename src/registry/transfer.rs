@@ -8,7 +8,7 @@ use super::call::Gauge;
 use super::client::Target;
 use super::meter::Meter;
 use super::mount_plan::{self, BlobJob, Needs};
-use super::push::{Item, at_once};
+use super::push::{Item, at_once, so_many_at_once};
 use super::upload::{Sessions, Upload};
 use super::{PushReceipt, RegistryClient, RegistryError};
 use crate::base::{Descriptor, ErrorClass, Failure as _};
@@ -31,6 +31,13 @@ struct Counts {
     mounted: AtomicUsize,
     bytes_mounted: AtomicU64,
     uploaded: AtomicUsize,
+}
+
+/// What is known about a blob in a repository before it is sent.
+#[derive(Debug, PartialEq, Eq)]
+enum Looked {
+    Absent,
+    Unsure,
 }
 
 /// The repositories of one registry that take part.
@@ -61,7 +68,10 @@ impl Transfer {
             let what = format!("push {}", registry.name);
             let meter = Arc::new(Meter::new(what, total, Arc::clone(&self.events)));
             let given_up = AtomicBool::new(false);
-            let done = at_once(jobs, |job| self.job_unless(&given_up, &registry.targets, job, &meter)).await;
+            // Little more than the host's permits: what a job finds out about the registry serves those after it.
+            let width = registry.targets.first().map_or(1, |target| target.host.width + 1);
+            let jobs = so_many_at_once(width, jobs, |job| self.job_unless(&given_up, &registry.targets, job, &meter));
+            let done = jobs.await;
             if done.is_ok() && total > 0 {
                 meter.finish();
             }
@@ -144,7 +154,18 @@ impl Transfer {
                 Mount::Impossible => {}
             }
         }
-        if client.has_blob(target, blob, &scopes).await? {
+        let looked = if session.is_none() && target.host.self_mount.tells() {
+            match client.mount_blob(target, &target.path, blob).await? {
+                Mount::Session(url) => {
+                    session = Some(url);
+                    Looked::Absent
+                }
+                Mount::Done | Mount::Impossible => Looked::Unsure,
+            }
+        } else {
+            Looked::Unsure
+        };
+        if looked == Looked::Unsure && client.has_blob(target, blob, &scopes).await? {
             self.counts.present.fetch_add(blob.size, Ordering::Relaxed);
             if let Some(meter) = meter {
                 meter.add(blob.size);
@@ -158,6 +179,19 @@ impl Transfer {
         let upload = Upload { target, layout: &self.layout, descriptor: blob, sessions: &self.sessions, gauge };
         Box::pin(client.upload(&upload, session)).await?;
         self.counts.uploaded.fetch_add(1, Ordering::Relaxed);
+        if target.host.self_mount.try_it() {
+            self.learn_self_mount(target, blob).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out what a registry says to a mount of a blob from where it is: see [`super::host::SelfMount`].
+    async fn learn_self_mount(&self, target: &Target, blob: &Descriptor) -> Result<(), RegistryError> {
+        let answer = self.client.mount_blob(target, &target.path, blob).await?;
+        target.host.self_mount.found(matches!(answer, Mount::Done));
+        if let Mount::Session(url) = answer {
+            self.client.close_session(target, url).await;
+        }
         Ok(())
     }
 

@@ -38,6 +38,21 @@ async fn takes_a_release(make: Make) {
     assert_eq!((again.requests, again.bytes_sent, again.uploaded), (NAMES.len() as u64, 0, 0), "{again:?}");
     assert_eq!(again.repositories[0].tags[0].change, TagChange::Unchanged);
 
+    // Other configs over the same layers, as after a changed label: only configs are sent.
+    let mut relabelled = release.clone();
+    for (item, name) in relabelled.items.iter_mut().zip(NAMES) {
+        item.tags = vec!["1.1".parse().expect("a tag")];
+        let manifests: Vec<_> = ["linux/amd64", "linux/arm64"]
+            .map(|platform| {
+                let own = images.layer(&format!("{name} 1.0 {platform}"), 3000);
+                images.manifest(&format!("{name} relabelled"), platform, &[shared.clone(), own])
+            })
+            .to_vec();
+        item.index = images.index(&manifests);
+    }
+    let third = pushed(&client, &images, relabelled.clone()).await.expect("pushed");
+    assert_eq!(third.uploaded, 2 * NAMES.len(), "no layer is sent that is there: {third:?}");
+
     for item in &release.items {
         let reference = format!("docker://{}:1.0", item.repository);
         let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &reference]);

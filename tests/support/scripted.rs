@@ -218,14 +218,6 @@ impl Scripted {
     pub(crate) fn open_uploads(&self) -> usize {
         self.lock().uploads.len()
     }
-
-    /// Loses a blob everywhere, as a garbage collection does.
-    pub(crate) fn lose_blob(&self, digest: &Digest) {
-        let mut inner = self.lock();
-        for repository in inner.repositories.values_mut() {
-            repository.blobs.remove(digest);
-        }
-    }
 }
 
 impl Drop for Scripted {

@@ -59,13 +59,6 @@ impl SelfMount {
     }
 }
 
-/// Requests at the same time. A registry on this machine works with the same processors: more than keep them busy make
-/// the largest blob, which all else waits for, come in later.
-fn at_once(authority: &str, wanted: usize) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if is_loopback(authority) { wanted.min(2 * processors).max(1) } else { wanted.max(1) }
-}
-
 /// With or without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -106,7 +99,7 @@ impl Host {
         } else {
             Speech::Tls
         };
-        let width = at_once(authority, options.concurrency);
+        let width = options.concurrency.max(1);
         Self {
             name: name.to_owned(),
             authority: authority.to_owned(),

@@ -277,13 +277,15 @@ async fn a_mount_that_is_refused_becomes_an_upload() {
 async fn a_redirect_to_another_host_carries_no_credentials() {
     let case = Case::with(Login::Basic).await;
     let other = Scripted::start(Login::None).await;
-    let digest = case.release.items[0].index.digest;
-    other.always("HEAD", "", Act::Answer(200, vec![("docker-content-digest", digest.to_string())], Vec::new()));
-    let location = format!("http://{}/v2/fleet/base/manifests/1.0", other.address);
-    case.registry.next("HEAD", "/fleet/base/manifests/1.0", Act::Answer(307, vec![("location", location)], Vec::new()));
-    case.push().await.expect("pushed");
+    other.always("HEAD", "", plain(404));
+    // By the time that it looks for blobs the client knows that it has to log in, and does so with each request.
+    let location = format!("http://{}/elsewhere", other.address);
+    case.registry.next("HEAD", "/blobs/", Act::Answer(307, vec![("location", location)], Vec::new()));
+    case.arrives().await;
     assert_eq!(other.seen().len(), 1);
     assert!(other.seen()[0].headers.get("authorization").is_none());
+    let redirected = case.registry.seen().into_iter().find(|seen| seen.status == 307).expect("redirected");
+    assert!(redirected.headers.get("authorization").is_some());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use catamaran::event::{Event, NoEvents};
 use catamaran::registry::{PushReceipt, RegistryClient, RegistryError, Release, push};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::release::{Images, client, item};
+use crate::support::release::{Images, client, item, options};
 use crate::support::scripted::{Act, Login, Scripted, error_body};
 
 const NAMES: [&str; 4] = ["base", "nginx", "gitea", "slurm-master"];
@@ -149,8 +149,11 @@ async fn cancelling_before_the_tags_changes_nothing_and_closes_the_uploads() {
     let case = Case::new().await;
     case.registry.next("PUT", "/blobs/uploads/", Act::Stall);
     let cancel = CancellationToken::new();
-    let (client, layout, new, token) =
-        (case.client.clone(), case.images.layout.clone(), case.new.clone(), cancel.clone());
+    // One request at a time: of a session that was just being opened elsewhere nobody would know the address.
+    let mut options = options();
+    options.concurrency = 1;
+    let client = RegistryClient::new(options).expect("a client");
+    let (layout, new, token) = (case.images.layout.clone(), case.new.clone(), cancel.clone());
     let run = tokio::spawn(async move { push(&client, &layout, new, Arc::new(NoEvents), &token).await });
     case.registry.wait_for_request("PUT", "/blobs/uploads/").await;
     cancel.cancel();

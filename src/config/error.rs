@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::base::{ErrorClass, Failure, Span};
+use crate::base::{ErrorClass, Failure, Problem, Problems, Span};
 
 /// One thing that is wrong with the project's files.
 #[derive(Debug, thiserror::Error)]
@@ -68,36 +68,11 @@ pub enum ConfigProblem {
 }
 
 /// Everything that was found wrong, in the order of the files. Never empty.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", first)]
-pub struct ConfigError {
-    first: Box<ConfigProblem>,
-    others: Vec<ConfigProblem>,
-}
+pub type ConfigError = Problems<ConfigProblem>;
 
-impl ConfigError {
-    /// All problems, the first one first.
-    pub fn problems(&self) -> impl Iterator<Item = &ConfigProblem> {
-        std::iter::once(&*self.first).chain(&self.others)
-    }
-}
-
-impl From<Vec<ConfigProblem>> for ConfigError {
-    /// Panics never: an empty list, which would be a bug of the caller, becomes a problem that says so.
-    fn from(problems: Vec<ConfigProblem>) -> Self {
-        let mut problems = problems.into_iter();
-        let first = problems.next().unwrap_or_else(|| ConfigProblem::Invalid {
-            message: "the project was refused without a reason".to_owned(),
-            help: None,
-            span: None,
-        });
-        Self { first: Box::new(first), others: problems.collect() }
-    }
-}
-
-impl From<ConfigProblem> for ConfigError {
-    fn from(problem: ConfigProblem) -> Self {
-        Self { first: Box::new(problem), others: Vec::new() }
+impl Problem for ConfigProblem {
+    fn unexplained() -> Self {
+        Self::Invalid { message: "the project was refused without a reason".to_owned(), help: None, span: None }
     }
 }
 
@@ -126,23 +101,5 @@ impl Failure for ConfigProblem {
             Self::Unreadable { span, .. } | Self::Invalid { span, .. } => span.clone(),
             Self::Syntax { span, .. } | Self::UnknownKey { span, .. } => Some(span.clone()),
         }
-    }
-}
-
-impl Failure for ConfigError {
-    fn class(&self) -> ErrorClass {
-        self.first.class()
-    }
-
-    fn help(&self) -> Option<String> {
-        self.first.help()
-    }
-
-    fn span(&self) -> Option<Span> {
-        self.first.span()
-    }
-
-    fn others(&self) -> Vec<&dyn Failure> {
-        self.others.iter().map(|problem| problem as &dyn Failure).collect()
     }
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::base::{ErrorClass, Failure, Span};
+use crate::base::{ErrorClass, Failure, Problem, Problems, Span};
 use crate::config::ConfigProblem;
 use crate::dockerfile::DockerfileProblem;
 
@@ -101,36 +101,11 @@ fn place(wanted_by: Option<&String>) -> String {
 }
 
 /// Everything that was found wrong. Never empty.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", first)]
-pub struct PlanError {
-    first: Box<PlanProblem>,
-    others: Vec<PlanProblem>,
-}
+pub type PlanError = Problems<PlanProblem>;
 
-impl PlanError {
-    /// All problems, the first one first.
-    pub fn problems(&self) -> impl Iterator<Item = &PlanProblem> {
-        std::iter::once(&*self.first).chain(&self.others)
-    }
-}
-
-impl From<Vec<PlanProblem>> for PlanError {
-    /// An empty list, which would be a bug of the caller, becomes a problem that says so.
-    fn from(problems: Vec<PlanProblem>) -> Self {
-        let mut problems = problems.into_iter();
-        let first = problems.next().unwrap_or_else(|| PlanProblem::Invalid {
-            message: "the plan was refused without a reason".to_owned(),
-            help: None,
-            span: None,
-        });
-        Self { first: Box::new(first), others: problems.collect() }
-    }
-}
-
-impl From<PlanProblem> for PlanError {
-    fn from(problem: PlanProblem) -> Self {
-        Self { first: Box::new(problem), others: Vec::new() }
+impl Problem for PlanProblem {
+    fn unexplained() -> Self {
+        Self::Invalid { message: "the plan was refused without a reason".to_owned(), help: None, span: None }
     }
 }
 
@@ -169,23 +144,5 @@ impl Failure for PlanProblem {
             Self::Template(problem) => problem.span(),
             Self::NoRegistry { .. } => None,
         }
-    }
-}
-
-impl Failure for PlanError {
-    fn class(&self) -> ErrorClass {
-        self.first.class()
-    }
-
-    fn help(&self) -> Option<String> {
-        self.first.help()
-    }
-
-    fn span(&self) -> Option<Span> {
-        self.first.span()
-    }
-
-    fn others(&self) -> Vec<&dyn Failure> {
-        self.others.iter().map(|problem| problem as &dyn Failure).collect()
     }
 }

@@ -7,6 +7,7 @@
 mod build;
 mod builders;
 mod cell;
+mod cells;
 mod error;
 mod heal;
 mod indexes;
@@ -18,6 +19,7 @@ mod record;
 mod scheduler;
 mod state;
 mod status;
+mod task;
 mod transcript;
 mod verify;
 

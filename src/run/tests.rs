@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
-use super::build::Cells;
+use super::cells::Cells;
 use super::indexes::name_complete_indexes;
 use super::mirror::Mirror;
 use super::*;

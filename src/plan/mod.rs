@@ -4,15 +4,21 @@
 //! set of cells or excluded with its reason, every cell knows what it waits for, and every name is checked. Nothing is
 //! contacted and nothing is written. What a Dockerfile means beyond its graph is the builder's to judge.
 
+mod draft;
 mod error;
 mod explain;
 mod graph;
 mod matrix;
 mod model;
 mod names;
+mod needs;
+mod platforms;
+mod produced;
 mod references;
 mod select;
+mod services;
 mod source;
+mod uses;
 mod vars;
 
 pub use error::{PlanError, PlanProblem};

@@ -1,0 +1,87 @@
+use std::collections::BTreeMap;
+
+use super::source::Source;
+use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, Selection};
+use crate::base::{CellId, ComponentName};
+use crate::config::{ComponentSpec, ContextRef};
+use crate::dockerfile::{Facts, StagePlatform};
+
+pub(super) fn excluded(id: CellId, reason: String) -> Cell {
+    let work = CellWork::Excluded(reason);
+    Cell { id, needs: Vec::new(), services: Vec::new(), work, selection: Selection::Unselected }
+}
+
+/// A cell while its parts are put together.
+pub(super) struct CellDraft {
+    pub(super) id: CellId,
+    pub(super) needs: Vec<CellId>,
+    pub(super) services: Vec<ComponentName>,
+    pub(super) contexts: Vec<PlannedContext>,
+    pub(super) bases: Vec<Base>,
+    pub(super) work: Option<CellBuild>,
+}
+
+impl CellDraft {
+    pub(super) const fn new(id: CellId) -> Self {
+        Self { id, needs: Vec::new(), services: Vec::new(), contexts: Vec::new(), bases: Vec::new(), work: None }
+    }
+
+    pub(super) fn need(&mut self, id: CellId) {
+        if !self.needs.contains(&id) {
+            self.needs.push(id);
+        }
+    }
+
+    /// The context `name` is `source`; under `NAME::PLATFORM` where that is not the cell's own platform.
+    pub(super) fn context_for_platform(&mut self, name: &str, source: CellId) {
+        self.need(source.clone());
+        let name =
+            if source.platform == self.id.platform { name.to_owned() } else { format!("{name}::{}", source.platform) };
+        let context = PlannedContext { name, source: ContextSource::Cell(source) };
+        if !self.contexts.contains(&context) {
+            self.contexts.push(context);
+        }
+    }
+
+    /// A cell whose Dockerfile could not be read is never seen: its problem is reported instead.
+    pub(super) fn finish(self) -> Cell {
+        let work = match self.work {
+            Some(build) => CellWork::Build(Box::new(CellBuild { contexts: self.contexts, bases: self.bases, ..build })),
+            None => CellWork::Excluded("its Dockerfile cannot be read".to_owned()),
+        };
+        Cell { id: self.id, needs: self.needs, services: self.services, work, selection: Selection::Unselected }
+    }
+}
+
+pub(super) fn cell_build(
+    spec: &ComponentSpec,
+    source: &Source,
+    args: BTreeMap<String, String>,
+    facts: &Facts,
+) -> CellBuild {
+    let context = match &spec.context.value {
+        ContextRef::Directory(path) => ContextSource::Directory(path.clone()),
+        ContextRef::Remote(url) => ContextSource::Remote(url.clone()),
+        // A main context is a directory or a URL; components are named contexts.
+        ContextRef::Component(name) => ContextSource::Remote(format!("component:{name}")),
+    };
+    let executes = facts.executes.iter().filter_map(|(platform, span)| match platform {
+        StagePlatform::Fixed(platform) => Some((platform.clone(), span.clone())),
+        StagePlatform::Builder => None,
+    });
+    CellBuild {
+        context,
+        dockerfile: spec.dockerfile.value.clone(),
+        rendered: source.rendered.clone(),
+        target: spec.target.as_ref().map(|target| target.value.clone()),
+        args,
+        labels: spec.labels.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+        contexts: Vec::new(),
+        secrets: spec.secrets.iter().map(|(id, secret)| (id.clone(), secret.value.clone())).collect(),
+        ssh: spec.ssh.iter().map(|(id, socket)| (id.clone(), socket.clone())).collect(),
+        extra_hosts: spec.extra_hosts.clone(),
+        no_cache: spec.no_cache,
+        executes: executes.collect(),
+        bases: Vec::new(),
+    }
+}

@@ -16,6 +16,7 @@ mod hcl;
 pub mod init;
 mod interpolate;
 mod load;
+mod lock;
 mod native;
 mod paths;
 mod project;
@@ -28,6 +29,7 @@ pub use bake::{BakeRequest, Resolved, load_bake, print_bake, resolve as resolve_
 pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
 pub use load::load;
+pub use lock::{LOCK_FILE, LockFile, LockedImage};
 pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
     SecretSpec, ServiceSpec, Variable, Variation,

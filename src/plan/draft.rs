@@ -70,6 +70,7 @@ pub(super) fn cell_build(
         StagePlatform::Builder => None,
     });
     CellBuild {
+        frontend: source.frontend(&args),
         context,
         dockerfile: spec.dockerfile.value.clone(),
         rendered: source.rendered.clone(),

@@ -226,6 +226,9 @@ pub struct CellBuild {
     pub executes: Vec<(Platform, Span)>,
     /// Images that the builder pulls from outside for this cell.
     pub bases: Vec<Base>,
+    /// The image that reads the Dockerfile, where a `# syntax=` line or the argument `BUILDKIT_SYNTAX` names one. It runs on
+    /// the builder, for the builder's own platform.
+    pub frontend: Option<Base>,
 }
 
 /// An image from outside that a cell needs.

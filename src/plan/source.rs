@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::PlanProblem;
-use crate::base::{ComponentName, Failure as _, Platform, SourceText};
+use super::{Base, PlanProblem};
+use crate::base::{ComponentName, Failure as _, Platform, Reference, SourceText};
 use crate::config::{ComponentSpec, ContextRef, Project, ReadText, render};
 use crate::dockerfile::{BuildInputs, Dockerfile, DockerfileProblem, Facts, InstructionKind, context_name};
 
@@ -147,6 +147,17 @@ impl Source {
         let named = self.args.iter().filter_map(|name| Some((name.clone(), project.vars.get(name)?.value.clone())));
         let own = spec.args.iter().map(|(name, value)| (name.clone(), value.value.clone()));
         named.chain(own).collect()
+    }
+
+    /// The frontend image that the file or `BUILDKIT_SYNTAX` names; what follows it on the line is the frontend's own.
+    pub(super) fn frontend(&self, args: &BTreeMap<String, String>) -> Option<Base> {
+        let written = self.file.directives.syntax.as_ref();
+        let name = args.get("BUILDKIT_SYNTAX").or_else(|| written.map(|syntax| &syntax.value))?;
+        // What is no image (`dockerfile.v0`) is the builder's own; a name that is none at all is the builder's to refuse.
+        let reference: Reference = name.split_whitespace().next()?.parse().ok()?;
+        let own = reference.repository().registry().is_none() && reference.repository().path() == "dockerfile.v0";
+        let span = written.and_then(|syntax| syntax.span.clone()).unwrap_or_else(|| self.file.source.line_span(1));
+        (!own).then_some(Base { reference, platform: None, span })
     }
 
     /// What building it for `platform` involves; nothing if names cannot be made out, which is reported.

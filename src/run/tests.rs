@@ -60,6 +60,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
                 no_cache: false,
                 executes: vec![(platform.clone(), span)],
                 bases: Vec::new(),
+                frontend: None,
             };
             cells.push(Cell {
                 id: CellId::new(name.parse().expect("a name"), platform.clone()),

@@ -9,9 +9,12 @@ use super::client::Target;
 use super::closure::{Closure, Node};
 use super::manifest::Put;
 use super::readback::Readers;
+use super::resolve::{IndexBody, platform_of};
 use super::transfer::Transfer;
-use super::{Confirmation, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, tags};
-use crate::base::{ComponentName, Descriptor, Digest, Repository, Tag};
+use super::{
+    Confirmation, Fetched, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, tags,
+};
+use crate::base::{ComponentName, Descriptor, Digest, Platform, Repository, Tag};
 use crate::event::EventSink;
 use crate::store::Layout;
 
@@ -33,6 +36,9 @@ pub struct ReleaseItem {
     pub repository: Repository,
     /// The tags that shall show it; at least one.
     pub tags: Vec<Tag>,
+    /// Whether it holds less than its tags stand for: only some of the platforms that the project has. What its tags
+    /// lose by that is told in the receipt.
+    pub partial: bool,
 }
 
 /// An item on its way.
@@ -45,6 +51,9 @@ pub(super) struct Item {
     pub(super) shows: Vec<Option<Digest>>,
     /// Digests of manifests that were found at the registry.
     pub(super) there: Vec<Digest>,
+    /// Platforms that each tag of the item shows now and will not show afterwards, in its order. Looked for in partial
+    /// items only.
+    pub(super) loses: Vec<Vec<Platform>>,
 }
 
 /// Work that is under way at once; how much of it talks to one host is bounded by the host's permits.
@@ -88,6 +97,7 @@ pub async fn push(
     receipt.bytes_sent = after.1 - before.1;
     receipt.tag_window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     receipt.repositories = items.iter().zip(confirmations).map(|(item, by)| item.receipt(&by)).collect();
+    receipt.warnings.extend(items.iter().flat_map(Item::loss_warnings));
     Ok(receipt)
 }
 
@@ -101,6 +111,7 @@ async fn prepare(
     check(&release)?;
     let mut items = read(client, layout, release).await?;
     look_at_tags(client, &mut items).await?;
+    look_at_losses(client, &mut items).await?;
     look_at_manifests(client, &mut items).await?;
     transfer.blobs(&items).await?;
     store_manifests(client, &items, transfer).await?;
@@ -140,6 +151,7 @@ async fn read(client: &RegistryClient, layout: &Layout, release: Release) -> Res
         .map(|(release, closure)| Item {
             target: client.target(&release.repository),
             shows: vec![None; release.tags.len()],
+            loses: vec![Vec::new(); release.tags.len()],
             there: Vec::new(),
             release,
             closure,
@@ -162,6 +174,36 @@ async fn look_at_tags(client: &RegistryClient, items: &mut [Item]) -> Result<(),
         items[number].shows[position] = digest;
     }
     Ok(())
+}
+
+/// Which platforms the tags of partial items show now that they will not show afterwards.
+async fn look_at_losses(client: &RegistryClient, items: &mut [Item]) -> Result<(), RegistryError> {
+    let looks = items.iter().enumerate().filter(|(_, item)| item.release.partial).flat_map(|(number, item)| {
+        let moves = item.shows.iter().enumerate().filter(|(_, shown)| **shown != Some(item.release.index.digest));
+        moves.filter_map(move |(position, shown)| Some((number, position, &item.target, (*shown)?)))
+    });
+    let looks: Vec<_> = looks.collect();
+    let found = at_once(looks, |(number, position, target, digest)| async move {
+        // What cannot be read has no platforms that anybody could lose.
+        let old = client.get_manifest(target, &digest.to_string(), Some(digest), &Scopes::push(&target.path)).await;
+        Ok((number, position, old.map(|old| platforms_in(&old)).unwrap_or_default()))
+    })
+    .await?;
+    for (number, position, mut old) in found {
+        let kept = platforms_in(&items[number].closure.root().manifest);
+        old.retain(|platform| !kept.contains(platform));
+        items[number].loses[position] = old;
+    }
+    Ok(())
+}
+
+/// The platforms that an index lists; none for anything else.
+fn platforms_in(index: &Fetched) -> Vec<Platform> {
+    let body: Option<IndexBody> = serde_json::from_slice(&index.bytes).ok();
+    let mut platforms: Vec<Platform> = body.iter().flat_map(|body| &body.manifests).filter_map(platform_of).collect();
+    platforms.sort();
+    platforms.dedup();
+    platforms
 }
 
 /// Which manifests of changed items are at the registry already: what they refer to need not be looked at.
@@ -303,21 +345,38 @@ impl Item {
         self.there.contains(&self.release.index.digest)
     }
 
+    fn loss_warnings(&self) -> Vec<String> {
+        let words = |platforms: &[Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let tags = self.release.tags.iter().zip(&self.loses).filter(|(_, lost)| !lost.is_empty());
+        tags.map(|(tag, lost)| {
+            format!(
+                "`{}` showed {} too and shows this subset ({}) now: push without a platform to bring them back",
+                self.release.repository.tagged(tag.clone()),
+                words(lost),
+                words(&platforms_in(&self.closure.root().manifest))
+            )
+        })
+        .collect()
+    }
+
     fn receipt(&self, confirmed: &[Confirmation]) -> RepositoryReceipt {
         let index = self.release.index.digest;
-        let tags = self.release.tags.iter().zip(&self.shows).zip(confirmed);
+        let tags = self.release.tags.iter().zip(&self.shows).zip(&self.loses).zip(confirmed);
         RepositoryReceipt {
             component: self.release.component.clone(),
             repository: self.release.repository.clone(),
             index,
+            platforms: platforms_in(&self.closure.root().manifest),
+            partial: self.release.partial,
             tags: tags
-                .map(|((tag, shown), confirmed)| TagReceipt {
+                .map(|(((tag, shown), lost), confirmed)| TagReceipt {
                     tag: tag.clone(),
                     change: match shown {
                         None => TagChange::Created,
                         Some(shown) if *shown == index => TagChange::Unchanged,
                         Some(_) => TagChange::Moved,
                     },
+                    lost: lost.clone(),
                     confirmed: confirmed.clone(),
                 })
                 .collect(),

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use crate::base::{ComponentName, Digest, Repository, Tag};
+use crate::base::{ComponentName, Digest, Platform, Repository, Tag};
 
 /// What a push did. Every tag in it shows the release's index at its registry.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -34,6 +34,10 @@ pub struct RepositoryReceipt {
     pub repository: Repository,
     /// Digest of the index that every tag shows.
     pub index: Digest,
+    /// The platforms that it lists.
+    pub platforms: Vec<Platform>,
+    /// Whether these are only some of the component's platforms.
+    pub partial: bool,
     /// Its tags.
     pub tags: Vec<TagReceipt>,
 }
@@ -45,6 +49,9 @@ pub struct TagReceipt {
     pub tag: Tag,
     /// What happened to it.
     pub change: TagChange,
+    /// Platforms that it showed before and does not show any more. Looked for where the index is partial.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Platform>,
     /// Who confirmed afterwards that it shows the index.
     pub confirmed: Confirmation,
 }

@@ -7,7 +7,7 @@ use crate::image::{
     Assembled, IndexEntry, ManifestBody, RawManifest, assemble_index, entry_platform, is_attestation, names,
     publish_names, subset_index,
 };
-use crate::plan::{Component, ComponentKind, Plan};
+use crate::plan::{Cell, Component, ComponentKind, Plan, Selection};
 use crate::store::Layout;
 use crate::verify::presence;
 
@@ -54,7 +54,7 @@ pub(super) enum Holes {
     Skip,
 }
 
-/// The index of one component as the plan has it, in the layout; `None` if it has none.
+/// The index of the cells of one component that the plan selects, in the layout; `None` if it has none.
 pub(super) fn assemble(
     plan: &Plan,
     component: &Component,
@@ -64,7 +64,9 @@ pub(super) fn assemble(
 ) -> Result<Option<Assembled>, RunError> {
     let mut entries = Vec::new();
     let mut upstream = None;
-    for cell in plan.cells.iter().filter(|cell| cell.id.component == component.name) {
+    // An excluded cell is never selected; names may mean some platforms of a component only.
+    let asked = |cell: &&Cell| cell.id.component == component.name && cell.selection == Selection::Selected;
+    for cell in plan.cells.iter().filter(asked) {
         let present = match CellRecord::load(state, &cell.id)? {
             Some(record) if presence(layout, &record.manifest)?.is_complete() => Some(record),
             _ => None,

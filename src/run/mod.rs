@@ -31,7 +31,7 @@ pub use error::{NoEmulator, RunError};
 pub use heal::suspect;
 pub use lock::Bases;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
-pub use publish::{export, push};
+pub use publish::{Extent, Published, PushRequest, export, push};
 pub use record::CellRecord;
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,

@@ -10,31 +10,72 @@ use super::{RunError, StateDir};
 use crate::base::{CellId, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
 use crate::event::EventSink;
-use crate::plan::{CellWork, Component, Plan, Selection, arch_reference};
+use crate::plan::{Cell, Component, Plan, Selection, arch_reference};
 use crate::registry::{PushReceipt, RegistryClient, Release, ReleaseItem};
 use crate::store::Layout;
 
-/// Publishes the selected components of `plan` to every registry that it names. Refused unless all their cells are there.
+/// What is to be published.
+#[derive(Debug, Clone, Copy)]
+pub struct PushRequest<'a> {
+    /// What the command line means: its selected cells go out.
+    pub plan: &'a Plan,
+    /// The project without names and platforms, to tell a subset from everything.
+    pub whole: &'a Plan,
+}
+
+/// What was published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// What the registries have now.
+    pub receipt: PushReceipt,
+    /// How much of the project that is.
+    pub extent: Extent,
+}
+
+/// How much of a project something is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Whether names or platforms of a command line narrowed it.
+    pub subset: bool,
+    /// Its cells, sorted.
+    pub cells: Vec<CellId>,
+    /// Cells of the whole project, excluded ones not counted.
+    pub of: usize,
+}
+
+impl Extent {
+    pub(super) fn new(plan: &Plan, whole: &Plan) -> Self {
+        let mut cells: Vec<CellId> = asked(plan).map(|cell| cell.id.clone()).collect();
+        cells.sort();
+        Self { subset: plan.subset.names || plan.subset.platforms, cells, of: whole.expected().count() }
+    }
+}
+
+/// Publishes the selected cells of a plan to every registry that it names. Refused unless all of them are there.
+///
+/// A component of which only some platforms are selected is published as an index of just these.
 pub async fn push(
-    plan: &Plan,
+    request: &PushRequest<'_>,
     state: &StateDir,
     client: &RegistryClient,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
-) -> Result<PushReceipt, RunError> {
+) -> Result<Published, RunError> {
+    let PushRequest { plan, whole } = *request;
     plan.require_registries()?;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let (layout, release) = {
-        let (plan, state) = (plan.clone(), state.clone());
+        let (plan, whole, state) = (plan.clone(), whole.clone(), state.clone());
         blocking(move || {
             judge(&plan, &state, "nothing was pushed", &BTreeSet::new())?;
             let layout = Layout::open(state.layout())?;
-            let release = release(&plan, &state, &layout)?;
+            let release = release(&plan, &whole, &state, &layout)?;
             Ok((layout, release))
         })
         .await?
     };
-    Ok(crate::registry::push(client, &layout, release, events, cancel).await?)
+    let receipt = crate::registry::push(client, &layout, release, events, cancel).await?;
+    Ok(Published { receipt, extent: Extent::new(plan, whole) })
 }
 
 /// Writes the selected components of `plan` into one file. Refused unless all their cells are there, except for those in
@@ -69,7 +110,8 @@ fn judge(
     allowed: &BTreeSet<CellId>,
 ) -> Result<Vec<CellId>, RunError> {
     let matrix = status(plan, state)?;
-    let holes: Vec<CellId> = matrix.holes().map(|cell| cell.cell.clone()).filter(|id| selected(plan, id)).collect();
+    let holes = matrix.holes().map(|cell| cell.cell.clone()).filter(|id| asked(plan).any(|cell| cell.id == *id));
+    let holes: Vec<CellId> = holes.collect();
     let (accepted, refused): (Vec<CellId>, Vec<CellId>) = holes.into_iter().partition(|id| allowed.contains(id));
     if !refused.is_empty() {
         return Err(RunError::Incomplete { what, holes: refused });
@@ -77,18 +119,23 @@ fn judge(
     Ok(accepted)
 }
 
-fn selected(plan: &Plan, id: &CellId) -> bool {
-    publishable(plan).any(|component| component.name == id.component)
+/// The cells that a command's names and platforms mean. What they need is not among them: it was built, not asked for.
+fn asked(plan: &Plan) -> impl Iterator<Item = &Cell> {
+    plan.cells.iter().filter(|cell| cell.selection == Selection::Selected)
 }
 
-/// The components that a command's names mean. What they need is not among them: it was built, not asked for.
+/// The components of these cells.
 fn publishable(plan: &Plan) -> impl Iterator<Item = &Component> {
-    included(plan).filter(|component| {
-        plan.cells.iter().any(|cell| cell.id.component == component.name && cell.selection == Selection::Selected)
-    })
+    included(plan).filter(|component| asked(plan).any(|cell| cell.id.component == component.name))
 }
 
-fn release(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, RunError> {
+/// Whether a component has platforms that are not asked for: its index is then not the one that its tag stands for.
+fn is_part(plan: &Plan, whole: &Plan, component: &Component) -> bool {
+    let count = |plan: &Plan| asked(plan).filter(|cell| cell.id.component == component.name).count();
+    count(plan) < count(whole)
+}
+
+fn release(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, RunError> {
     let mut items = Vec::new();
     for component in publishable(plan) {
         let index = assemble(plan, component, state, layout, Holes::Refuse)?.ok_or_else(|| changed(component))?;
@@ -98,6 +145,7 @@ fn release(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, Ru
                 index: index.descriptor.clone(),
                 repository: reference.repository().clone(),
                 tags: vec![tag_of(reference)],
+                partial: is_part(plan, whole, component),
             });
         }
         if plan.arch_tags {
@@ -110,8 +158,7 @@ fn release(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, Ru
 /// One tag per platform that shows the platform's own manifest.
 fn arch_items(plan: &Plan, component: &Component, state: &StateDir) -> Result<Vec<ReleaseItem>, RunError> {
     let mut items = Vec::new();
-    let cells = plan.cells.iter().filter(|cell| cell.id.component == component.name);
-    for cell in cells.filter(|cell| !matches!(cell.work, CellWork::Excluded(_))) {
+    for cell in asked(plan).filter(|cell| cell.id.component == component.name) {
         let record = super::CellRecord::load(state, &cell.id)?.ok_or_else(|| changed(component))?;
         for reference in &component.references {
             let suffixed = arch_reference(reference, &cell.id.platform)
@@ -121,6 +168,7 @@ fn arch_items(plan: &Plan, component: &Component, state: &StateDir) -> Result<Ve
                 index: record.manifest.clone(),
                 repository: suffixed.repository().clone(),
                 tags: vec![tag_of(&suffixed)],
+                partial: false,
             });
         }
     }

@@ -3,5 +3,6 @@
 mod faults;
 mod login;
 mod make;
+mod narrow;
 mod reading;
 mod release;

@@ -1,5 +1,6 @@
 //! The real parts that tests run against, and the files that they run on.
 
+pub(crate) mod built;
 pub(crate) mod daemon;
 pub(crate) mod images;
 pub(crate) mod project;

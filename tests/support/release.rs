@@ -1,5 +1,6 @@
 //! Small releases in a layout, made by hand: no code of the program decides what they look like.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,26 @@ use catamaran::store::{BlobSource as _, Layout};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// A layout in a folder that ends with it.
+/// A layout in a folder that ends with it, or in one of somebody else's.
 pub(crate) struct Images {
     pub(crate) layout: Layout,
-    folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Images {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("layout").tempdir().expect("a folder");
         let layout = Layout::create(folder.path().join("layout")).expect("a layout");
-        Self { layout, folder }
+        Self { layout, folder: Some(folder) }
     }
 
-    pub(crate) fn path(&self) -> &std::path::Path {
-        self.folder.path()
+    /// A layout at `path`, made if it is not there.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { layout: Layout::create(path).expect("a layout"), folder: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.as_ref().map_or(self.layout.root(), TempDir::path)
     }
 
     /// A layer of `size` bytes that nothing compresses; equal seeds are equal layers.
@@ -94,6 +100,7 @@ pub(crate) fn item(prefix: &str, name: &str, tag: &str, index: Descriptor) -> Re
         index,
         repository: format!("{prefix}/{name}").parse().expect("a repository"),
         tags: vec![tag.parse().expect("a tag")],
+        partial: false,
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::export::{bundle_line, bundle_warnings};
-use super::push::pushed_lines;
+use super::push::{pushed_lines, tell_warnings};
 use super::watch::watch;
 use crate::base::{CellState, Failure};
 use crate::bundle::BundleReport;
@@ -13,11 +13,10 @@ use crate::cli::exit;
 use crate::cli::settings::Plans;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
-use crate::registry::PushReceipt;
 use crate::report::{
     Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
 };
-use crate::run::{self, BuildOptions, OnFailure, Outcome, RunError, StateDir};
+use crate::run::{self, BuildOptions, OnFailure, Outcome, Published, PushRequest, RunError, StateDir};
 
 /// `catamaran build`: plan, build, judge, publish, report.
 pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Console, cancel: &CancellationToken) -> u8 {
@@ -61,7 +60,7 @@ fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), C
 /// What a build came to, with what was done with its results.
 struct Done {
     outcome: Outcome,
-    pushed: Option<PushReceipt>,
+    pushed: Option<Published>,
     bundle: Option<BundleReport>,
     /// Why the results were not delivered.
     error: Option<RunError>,
@@ -100,8 +99,9 @@ async fn work(
         }
     }
     if args.push {
-        match Box::pin(run::push(&plans.judged, state, &client, Arc::clone(events), cancel)).await {
-            Ok(receipt) => done.pushed = Some(receipt),
+        let request = PushRequest { plan: &plans.judged, whole: &plans.whole };
+        match Box::pin(run::push(&request, state, &client, Arc::clone(events), cancel)).await {
+            Ok(published) => done.pushed = Some(published),
             Err(error) => done.error = Some(error),
         }
     }
@@ -134,7 +134,7 @@ impl Done {
     }
 
     fn delivered(&self) -> Delivered {
-        let pushed = self.pushed.iter().flat_map(|receipt| &receipt.repositories).flat_map(|repository| {
+        let pushed = self.pushed.iter().flat_map(|published| &published.receipt.repositories).flat_map(|repository| {
             repository
                 .tags
                 .iter()
@@ -167,8 +167,9 @@ impl Done {
         if let Some(bundle) = &self.bundle {
             text.push_str(&bundle_line(bundle, &console.out));
         }
-        if let Some(receipt) = &self.pushed {
-            text.push_str(&pushed_lines(receipt));
+        if let Some(published) = &self.pushed {
+            tell_warnings(published, console);
+            text.push_str(&pushed_lines(published));
         } else if args.push {
             text.push_str("Nothing was pushed.\n");
         }

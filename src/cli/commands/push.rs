@@ -5,31 +5,27 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::watch::watch;
-use crate::base::ByteSize;
+use crate::base::{ByteSize, Printable};
 use crate::cli::args::PushArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
-use crate::registry::PushReceipt;
 use crate::report::counted;
-use crate::run;
+use crate::run::{self, Extent, Published, PushRequest};
 
-/// `catamaran push`: publishes the release, or with names just these components, and says so.
+/// `catamaran push`: publishes the release, or with names and platforms a subset of it, and says so.
 pub(super) async fn push(settings: &Settings, args: PushArgs, console: &Console, cancel: &CancellationToken) -> u8 {
     let progress = watch(settings, args.progress.progress, console);
     let result = work(settings, &args, progress.clone(), cancel).await;
     progress.close();
     match result {
-        Ok((receipt, part)) => {
-            for warning in &receipt.warnings {
-                console.tell(&format!("warning: {}\n", crate::base::Printable(warning)));
-            }
+        Ok(published) => {
+            tell_warnings(&published, console);
             if settings.json {
-                console.print(&document(&receipt, part));
+                console.print(&document(&published));
             } else {
-                let part = if part { "just what was named; the release is more\n" } else { "" };
-                console.print(&format!("{}{part}", pushed_lines(&receipt)));
+                console.print(&pushed_lines(&published));
             }
             exit::DONE
         }
@@ -42,17 +38,30 @@ async fn work(
     args: &PushArgs,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
-) -> Result<(PushReceipt, bool), CliError> {
+) -> Result<Published, CliError> {
     let project = settings.project()?;
-    let plan = Settings::plan(&project, &args.select, &args.to)?;
+    let plans = Settings::plans(&project, &args.select, &args.to)?;
     let client = settings.registry(Arc::clone(&events))?;
-    let receipt = Box::pin(run::push(&plan, &settings.state(&project), &client, events, cancel)).await?;
-    Ok((receipt, plan.subset.names || plan.subset.platforms))
+    let request = PushRequest { plan: &plans.asked, whole: &plans.whole };
+    Ok(Box::pin(run::push(&request, &settings.state(&project), &client, events, cancel)).await?)
 }
 
-fn document(receipt: &PushReceipt, part: bool) -> String {
-    let mut document = json!({"schema": "catamaran/push/v1", "subset": part});
-    let members = serde_json::to_value(receipt).unwrap_or_default();
+pub(super) fn tell_warnings(published: &Published, console: &Console) {
+    for warning in &published.receipt.warnings {
+        console.tell(&format!("warning: {}\n", Printable(warning)));
+    }
+}
+
+fn document(published: &Published) -> String {
+    let Extent { subset, cells, of } = &published.extent;
+    let cells = cells.iter().map(|cell| json!({"component": cell.component, "platform": cell.platform}));
+    let mut document = json!({
+        "schema": "catamaran/push/v1",
+        "subset": subset,
+        "expected": of,
+        "cells": cells.collect::<Vec<_>>(),
+    });
+    let members = serde_json::to_value(&published.receipt).unwrap_or_default();
     if let (Some(document), serde_json::Value::Object(mut members)) = (document.as_object_mut(), members) {
         document.append(&mut members);
     }
@@ -60,7 +69,8 @@ fn document(receipt: &PushReceipt, part: bool) -> String {
 }
 
 /// What was published where, and what it cost.
-pub(super) fn pushed_lines(receipt: &PushReceipt) -> String {
+pub(super) fn pushed_lines(published: &Published) -> String {
+    let receipt = &published.receipt;
     let mut registries: Vec<&str> = receipt.repositories.iter().map(|one| one.repository.host()).collect();
     registries.sort_unstable();
     registries.dedup();
@@ -71,10 +81,11 @@ pub(super) fn pushed_lines(receipt: &PushReceipt) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "pushed   {}, {} at {}",
+        "pushed   {}, {} at {}{}",
         counted(repositories.len(), "repository", "repositories"),
         counted(tags, "tag", "tags"),
-        registries.join(", ")
+        registries.join(", "),
+        if published.extent.subset { " (a subset)" } else { "" }
     );
     let _ = writeln!(
         text,
@@ -83,5 +94,19 @@ pub(super) fn pushed_lines(receipt: &PushReceipt) -> String {
         ByteSize(receipt.bytes_present),
         ByteSize(receipt.bytes_mounted)
     );
-    text
+    text + &subset_line(&published.extent)
+}
+
+/// `A subset, just what was named: 1 of 26 cells (nginx/arm64).`
+fn subset_line(extent: &Extent) -> String {
+    const NAMED: usize = 12;
+    if !extent.subset {
+        return String::new();
+    }
+    let mut names = extent.cells.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if extent.cells.len() > NAMED {
+        let _ = write!(names, " and {} more", extent.cells.len() - NAMED);
+    }
+    let of = counted(extent.of, "cell", "cells");
+    format!("A subset, just what was named: {} of {of} ({names}).\n", extent.cells.len())
 }

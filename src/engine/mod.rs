@@ -9,7 +9,10 @@ mod error;
 mod request;
 
 pub use error::EngineError;
-pub use request::{BuildRequest, BuiltImage, ContextSource, DockerfileSource, NamedContext, SecretSource, SshSource};
+pub use request::{
+    Asked, BuildRequest, BuiltImage, ContextReads, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    SshSource,
+};
 
 use futures_util::future::BoxFuture;
 

@@ -2,9 +2,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
+use super::buildkit::Selection;
 use crate::base::{CellId, Descriptor, Epoch, Platform, Secret};
 use crate::event::EventSink;
 
@@ -123,6 +125,29 @@ pub struct BuiltImage {
     pub received: u64,
     /// Bytes of context files that travelled to it.
     pub sent: u64,
+    /// What it read of the request's directories.
+    pub reads: ContextReads,
+}
+
+/// What a builder read of a request's directories, so that one knows later what the image depends on.
+///
+/// The frontend works it out of the Dockerfile with everything that only it knows: variables that a base sets, triggers of a
+/// base, links. More than was read may be told, never less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextReads {
+    /// When the first file may have been read: what changed later may be in the image or not.
+    pub since: SystemTime,
+    /// What was asked for, each once; nothing where that is not known, so that it may be everything.
+    pub asked: Option<Vec<Asked>>,
+}
+
+/// What a builder asked for of one directory, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The named context; nothing for the main one.
+    pub context: Option<String>,
+    /// What of it.
+    pub selection: Selection,
 }
 
 impl fmt::Debug for BuildRequest {

@@ -16,7 +16,7 @@ use super::*;
 use crate::base::{
     CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SourceText, media_type,
 };
-use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError, NamedContext};
+use crate::engine::{BuildRequest, BuiltImage, Capabilities, ContextReads, Engine, EngineError, NamedContext};
 use crate::event::{Event, EventSink as _, NoEvents};
 use crate::image::names;
 use crate::plan::{
@@ -165,6 +165,7 @@ impl Maker {
             builder: self.capabilities.address.clone(),
             received: 1,
             sent: 1,
+            reads: ContextReads { since: std::time::SystemTime::now(), asked: None },
         })
     }
 }

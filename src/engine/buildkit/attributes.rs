@@ -28,6 +28,9 @@ pub(super) const FRONTEND: &str = "dockerfile.v0";
 /// | exporter `name` | absent | it would be in annotations |
 pub(super) const COMPATIBILITY_VERSION: i64 = 20;
 
+/// The table above in one line: a build under other settings may make other bytes of equal sources. Change it with them.
+pub const SETTINGS: &str = "buildkit compatibility=20 oci-mediatypes=true compression=gzip";
+
 /// `type=oci,tar=false`: blobs go one by one into the session's store `export`, and only those that it lacks.
 pub(super) const EXPORTER: &str = "oci";
 

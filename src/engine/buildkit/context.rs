@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::SystemTime;
 
 use tokio::sync::OnceCell;
 use tonic::service::Routes;
@@ -11,10 +12,10 @@ use super::engine::Shared;
 use super::proto::grpc::health::v1::health_server::HealthServer;
 use super::proto::moby::filesync::v1::file_sync_server::FileSyncServer;
 use super::recipe::Recipe;
-use super::session::{FileSync, Health, LocalFailure, LocalFailureSlot, LocalSource, Session};
+use super::session::{AskedSlot, FileSync, Health, LocalFailure, LocalFailureSlot, LocalSource, Session};
 use super::words;
 use crate::base::Digest;
-use crate::engine::{BuildRequest, ContextSource, EngineError, NamedContext};
+use crate::engine::{Asked, BuildRequest, ContextReads, ContextSource, EngineError, NamedContext};
 
 /// The name of the main context's files, fixed by the frontend (moby/buildkit frontend/dockerui).
 pub(super) const CONTEXT: &str = "context";
@@ -29,6 +30,9 @@ pub(super) struct ContextSession {
     pub(super) session: Session,
     sent: Arc<AtomicU64>,
     failure: LocalFailureSlot,
+    /// Before the first file was read.
+    opened: SystemTime,
+    asked: AskedSlot,
 }
 
 impl ContextSession {
@@ -36,6 +40,23 @@ impl ContextSession {
     /// nobody took yet, so that the sum is right.
     pub(super) fn take_sent(&self) -> u64 {
         self.sent.swap(0, Ordering::Relaxed)
+    }
+
+    /// What the daemon has read through this session, for whichever of its solves, with the names of the request's contexts.
+    pub(super) fn reads(&self, request: &BuildRequest) -> ContextReads {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |local: &str| {
+            let index: usize = local.strip_prefix("named-")?.parse().ok()?;
+            match request.contexts.get(index)? {
+                NamedContext::Directory { name, .. } => Some(name.clone()),
+                NamedContext::Image { .. } | NamedContext::Remote { .. } => None,
+            }
+        };
+        let asked = asked.iter().filter_map(|(local, selection)| {
+            let context = if local == CONTEXT { None } else { Some(named(local)?) };
+            Some(Asked { context, selection: selection.clone() })
+        });
+        ContextReads { since: self.opened, asked: Some(asked.collect()) }
     }
 
     /// What went wrong in reading files, if anything did.
@@ -97,9 +118,11 @@ impl Shared {
         request: &BuildRequest,
     ) -> Result<Arc<ContextSession>, EngineError> {
         const METHODS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/moby.filesync.v1.FileSync/DiffCopy"];
+        let opened = SystemTime::now();
         let (sent, failure) = (Arc::new(AtomicU64::new(0)), LocalFailureSlot::default());
         let files = FileSync::new(sources, sent.clone(), failure.clone())
             .warn_to(request.events.clone(), Some(request.cell.clone()));
+        let asked = files.asked();
         let files = FileSyncServer::new(files)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
@@ -107,7 +130,7 @@ impl Shared {
         let session = Session::open(&self.channel, key, &METHODS, routes)
             .await
             .map_err(|status| self.lost(&format!("it takes no session: {}", words::status(&status))))?;
-        Ok(Arc::new(ContextSession { session, sent, failure }))
+        Ok(Arc::new(ContextSession { session, sent, failure, opened, asked }))
     }
 }
 

@@ -169,6 +169,7 @@ impl BuildKitEngine {
             builder: self.shared.address.clone(),
             received: outcome.received,
             sent: outcome.sent,
+            reads: outcome.reads,
         })
     }
 }

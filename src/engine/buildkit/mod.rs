@@ -22,6 +22,8 @@ mod start;
 mod status;
 mod words;
 
+pub use attributes::SETTINGS;
 pub use connect::{BuilderGuard, ConnectOptions, TlsFiles};
 pub use engine::BuildKitEngine;
+pub use session::{Inventory, InventoryEntry, LocalTree, Selection};
 pub use start::{StartOptions, start};

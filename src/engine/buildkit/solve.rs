@@ -19,7 +19,7 @@ use super::recipe::{Recipe, wrong_base};
 use super::session::{Receipt, Session};
 use super::status::Progress;
 use super::words;
-use crate::engine::{BuildRequest, EngineError};
+use crate::engine::{BuildRequest, ContextReads, EngineError};
 
 /// How long the status stream may be silent after the solve has ended; it normally ends before it.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ pub(super) struct Outcome {
     pub(super) response: HashMap<String, String>,
     pub(super) received: u64,
     pub(super) sent: u64,
+    pub(super) reads: ContextReads,
 }
 
 /// Why there is no more to wait for.
@@ -69,6 +70,7 @@ impl Solve {
                 response: response.into_inner().exporter_response,
                 received: self.receipt.bytes(),
                 sent: self.context.take_sent(),
+                reads: self.context.reads(request),
             }),
             End::Answered(Err(status)) => Err(self.failure(&status, shared, request, &progress)),
             End::SessionDied(reason) => Err(shared.lost(&format!("its session ended: {reason}"))),

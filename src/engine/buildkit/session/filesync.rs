@@ -6,6 +6,7 @@
 mod error;
 mod filter;
 mod follow;
+mod inventory;
 mod mode;
 mod observer;
 mod request;
@@ -14,15 +15,18 @@ mod table;
 mod tree;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::filter::Selection;
+pub use self::inventory::{Inventory, InventoryEntry, LocalTree};
 use self::observer::Observer;
 use self::send::Job;
 use super::LocalFailureSlot;
@@ -42,6 +46,9 @@ pub(crate) struct LocalSource {
     pub(crate) always_excluded: Vec<PathBuf>,
 }
 
+/// What the daemon asked for of its sources, filled as it asks.
+pub(crate) type AskedSlot = Arc<Mutex<BTreeSet<(String, Selection)>>>;
+
 /// Sends files of local directories to the daemon (`/moby.filesync.v1.FileSync/DiffCopy`).
 #[derive(Debug, Clone)]
 pub(crate) struct FileSync {
@@ -53,6 +60,11 @@ impl FileSync {
     /// Serves `sources`; adds bytes of file contents to `sent`, and keeps the first failure in `failure`.
     pub(crate) fn new(sources: Vec<LocalSource>, sent: Arc<AtomicU64>, failure: LocalFailureSlot) -> Self {
         Self { sources: sources.into(), observer: Observer::new(sent, failure) }
+    }
+
+    /// What the daemon asked for so far: each source's name with what of it, each once.
+    pub(crate) fn asked(&self) -> AskedSlot {
+        self.observer.asked.clone()
     }
 
     /// Warns of sockets, pipes and devices, which are not sent.
@@ -74,6 +86,7 @@ impl file_sync_server::FileSync for FileSync {
             .iter()
             .find(|source| source.name == name)
             .ok_or_else(|| Status::not_found(format!("no access allowed to dir {name:?}")))?;
+        self.observer.asked(&name, &selection);
         let job = Job {
             name,
             directory: source.directory.clone(),

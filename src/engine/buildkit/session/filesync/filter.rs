@@ -3,15 +3,15 @@ use super::follow::follow;
 use super::tree::Tree;
 use crate::dockerfile::ignore::{IgnoreError, MatchState, PatternMatcher};
 
-/// What the daemon asked for, decoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Selection {
+/// What of a directory is meant, as the daemon asks for it. The default is all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selection {
     /// Only what these match, and what is beneath.
-    pub(super) include: Vec<String>,
+    pub include: Vec<String>,
     /// Nothing that these match.
-    pub(super) exclude: Vec<String>,
+    pub exclude: Vec<String>,
     /// Added to `include`, with every symbolic link on the way and what it leads to. Absent is not the same as empty.
-    pub(super) follow: Option<Vec<String>>,
+    pub follow: Option<Vec<String>>,
 }
 
 /// Decides what of a directory is sent.

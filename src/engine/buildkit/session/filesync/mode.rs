@@ -56,6 +56,17 @@ pub(super) fn modified(stat: &Stat) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
+/// Time of the last change of anything about it (`st_ctime`), likewise.
+///
+/// A file system that keeps whole seconds rounds down: what it calls this second may be as late as the end of it.
+#[expect(clippy::useless_conversion, reason = "the types differ between architectures")]
+pub(super) fn changed(stat: &Stat) -> i64 {
+    let seconds: i64 = stat.st_ctime.into();
+    let nanoseconds = i64::try_from(stat.st_ctime_nsec).unwrap_or(0);
+    let nanoseconds = if nanoseconds == 0 { 999_999_999 } else { nanoseconds };
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::LocalFailureSlot;
+use super::AskedSlot;
+use super::filter::Selection;
 use super::walk::LeftOut;
 use crate::base::CellId;
 use crate::event::{Event, EventSink};
@@ -14,6 +16,7 @@ pub(super) struct Observer {
     /// Bytes of file contents.
     pub(super) sent: Arc<AtomicU64>,
     pub(super) failure: LocalFailureSlot,
+    pub(super) asked: AskedSlot,
     warnings: Option<Arc<Warnings>>,
 }
 
@@ -26,11 +29,17 @@ struct Warnings {
 
 impl Observer {
     pub(super) fn new(sent: Arc<AtomicU64>, failure: LocalFailureSlot) -> Self {
-        Self { sent, failure, warnings: None }
+        Self { sent, failure, asked: AskedSlot::default(), warnings: None }
     }
 
     pub(super) fn warn_to(&mut self, events: Arc<dyn EventSink>, cell: Option<CellId>) {
         self.warnings = Some(Arc::new(Warnings { events, cell, said: Mutex::default() }));
+    }
+
+    /// Notes what the daemon asks for, before anything of it is read.
+    pub(super) fn asked(&self, source_name: &str, selection: &Selection) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert((source_name.to_owned(), selection.clone()));
     }
 
     /// Warns, once, of what is not sent although it is selected.

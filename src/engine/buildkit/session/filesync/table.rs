@@ -72,11 +72,12 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use super::super::walk::Identity;
     use super::*;
 
     fn entry(path: &str, mode: u32) -> Entry {
         let size = i64::try_from(path.len()).unwrap();
-        Entry { path: path.to_owned(), mode, size, modified: 7, link: String::new() }
+        Entry { path: path.to_owned(), mode, size, modified: 7, link: String::new(), identity: Identity::default() }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::error::SendError;
 use super::filter::{Filter, Inherited};
-use super::mode::{Kind, go_mode, modified};
+use super::mode::{Kind, changed, go_mode, modified};
 use super::tree::{Directory, Tree, is_denied, is_gone, is_swapped, join, matchable, printable};
 
 /// One thing to send, in the daemon's terms (fsutil `types/stat.proto`).
@@ -21,6 +21,17 @@ pub(super) struct Entry {
     pub(super) modified: i64,
     /// Target of a symbolic link as it is; for a hard link, the path of the file that was sent first.
     pub(super) link: String,
+    /// Which file it is, for those who remember its content; of no interest to the daemon.
+    pub(super) identity: Identity,
+}
+
+/// What tells a file apart from any other, and from what it was before somebody changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Identity {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Time of the last change of content, name or mode in nanoseconds since 1970. Nobody can set it back.
+    pub(super) changed: i64,
 }
 
 /// Walks a tree and gives what a filter selects, in the order that the daemon demands (fsutil `validator.go`): each directory
@@ -40,6 +51,7 @@ pub(super) struct Walk<'a> {
     /// By device and inode, the path that was sent first of files that have several.
     links: HashMap<(u64, u64), String>,
     left_out: LeftOut,
+    newest: i64,
     ended: bool,
 }
 
@@ -91,8 +103,15 @@ impl<'a> Walk<'a> {
             ready: VecDeque::new(),
             links: HashMap::new(),
             left_out: LeftOut::default(),
+            newest: i64::MIN,
             ended: false,
         }
+    }
+
+    /// When what it looked at so far was changed last, in nanoseconds since 1970: entries, and all directories that were
+    /// read, also those of which nothing was selected. What is gone shows in the directory that held it.
+    pub(super) fn newest(&self) -> i64 {
+        self.newest
     }
 
     /// What was left out so far.
@@ -132,7 +151,10 @@ impl<'a> Walk<'a> {
             Err(error) => return Err(SendError::io(&path, &error)),
         };
         let failed = |error| SendError::io(&path, &error);
-        let owed = if selected { None } else { Some(directory.stat_self().map_err(failed)?) };
+        // Before the names are read, so that a name that comes or goes meanwhile is later than this.
+        let own = directory.stat_self().map_err(failed)?;
+        self.newest = self.newest.max(changed(&own));
+        let owed = if selected { None } else { Some(own) };
         let mut children = Vec::new();
         for name in directory.names().map_err(failed)? {
             let path = join(&path, &name.bytes);
@@ -223,7 +245,10 @@ impl<'a> Walk<'a> {
             }
         }
         let size = if kind == Kind::Directory { 0 } else { stat.st_size };
-        Ok(Entry { path: path_text, mode: go_mode(kind, stat.st_mode), size, modified: modified(stat), link })
+        let identity = Identity { device: stat.st_dev, inode: stat.st_ino, changed: changed(stat) };
+        self.newest = self.newest.max(identity.changed);
+        let mode = go_mode(kind, stat.st_mode);
+        Ok(Entry { path: path_text, mode, size, modified: modified(stat), link, identity })
     }
 }
 

@@ -51,6 +51,9 @@ pub struct LockedImage {
     pub index: Digest,
     /// Its platforms, in the index's order.
     pub platforms: Vec<LockedPlatform>,
+    /// Globs of the programs for other processors that the project declares to be in it. Left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<String>,
 }
 
 /// One platform of an image.
@@ -156,6 +159,7 @@ mod tests {
                     config: Digest::of("config"),
                     layers: vec![Digest::of("layer")],
                 }],
+                foreign: Vec::new(),
             }],
             files: vec![LockedFile { name: "index.json".to_owned(), digest: Digest::of("x"), size: 1 }],
             blobs: vec![LockedBlob { digest: Digest::of("layer"), size: 5 }],

@@ -137,7 +137,13 @@ impl Gathered<'_> {
             return Err(about(name, None, ImageError::Empty));
         }
         let index = entry.index.digest;
-        Ok(LockedImage { component: name.clone(), reference: entry.reference.clone(), index, platforms })
+        Ok(LockedImage {
+            component: name.clone(),
+            reference: entry.reference.clone(),
+            index,
+            platforms,
+            foreign: entry.foreign.clone(),
+        })
     }
 
     fn platform(

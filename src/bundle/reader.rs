@@ -78,6 +78,7 @@ impl BundleReader {
             component: image.component.clone(),
             reference: image.reference.clone(),
             index: self.descriptor(image.index),
+            foreign: image.foreign.clone(),
         };
         self.lock.images.iter().map(entry).collect()
     }

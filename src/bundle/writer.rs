@@ -41,6 +41,8 @@ pub struct BundleEntry {
     pub reference: Reference,
     /// Its index.
     pub index: Descriptor,
+    /// Globs of the programs for other processors that are in it on purpose.
+    pub foreign: Vec<String>,
 }
 
 /// What was written.

@@ -153,6 +153,7 @@ fn read_dependency(
         image: Spanned::new(reference, span),
         platforms: None,
         published: None,
+        foreign: Vec::new(),
         exclude: None,
     })
 }

@@ -379,6 +379,7 @@ fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, varied: &Varie
     spec.labels = reader.take("labels").map(|node| texts(reading, "labels", node)).unwrap_or_default();
     spec.no_cache = reader.take("no-cache").and_then(|node| reading.flag("no-cache", node)).unwrap_or_default();
     spec.platforms = reader.take("platforms").map(|node| narrower(reading, node));
+    spec.foreign = reader.take("foreign").map(|node| foreign(reading, node)).unwrap_or_default();
     spec.exclude = reader.take("exclude").and_then(|node| reason(reading, node));
     spec.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
     spec.tag = reader.take("tag").and_then(|node| names.tag(reading, node));
@@ -434,6 +435,21 @@ fn variation(reading: &mut Reading<'_>, name: &str, key: &str, entry: &Entry, sp
     if spec.variations.insert(platform.clone(), variation).is_some() {
         reading.invalid(&entry.key, format!("`{platform}` is described twice"), "join the two tables".to_owned());
     }
+}
+
+/// Globs of programs for other processors. One for everything would be the end of the check, not an exception to it.
+fn foreign(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<String>> {
+    let mut globs = Vec::new();
+    for item in reading.list("foreign", node) {
+        let Some(glob) = reading.nonempty("foreign", item) else { continue };
+        if glob.value.chars().all(|c| matches!(c, '*' | '/' | '?')) {
+            let help = "name the programs: foreign = [\"usr/bin/qemu-*-static\"]".to_owned();
+            reading.invalid(&item.span, format!("`foreign` cannot be `{}`: that is every file", glob.value), help);
+        } else {
+            globs.push(glob);
+        }
+    }
+    globs
 }
 
 /// Platforms of one component: a list that is there must name one.
@@ -501,13 +517,14 @@ fn external(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<Exte
     let image = image_node.and_then(|node| reading.parsed::<Reference>("image", node));
     let platforms = reader.take("platforms").map(|node| narrower(reading, node));
     let published = reader.take("as").and_then(|node| published(reading, node));
+    let foreign = reader.take("foreign").map(|node| foreign(reading, node)).unwrap_or_default();
     let exclude = reader.take("exclude").and_then(|node| reason(reading, node));
     reader.finish(reading);
     if image_node.is_none() {
         let help = "write image = \"redis:7-alpine\"".to_owned();
         reading.invalid(&entry.key, format!("[external.{name}] has no `image`"), help);
     }
-    Some(ExternalSpec { span: Some(entry.key.clone()), image: image?, platforms, published, exclude })
+    Some(ExternalSpec { span: Some(entry.key.clone()), image: image?, platforms, published, foreign, exclude })
 }
 
 fn published(reading: &mut Reading<'_>, node: &Node) -> Option<Spanned<(Repository, Tag)>> {

@@ -109,6 +109,8 @@ pub struct ComponentSpec {
     pub no_cache: bool,
     /// Narrower platforms than the project's.
     pub platforms: Option<Vec<Spanned<Platform>>>,
+    /// Globs of the programs for other processors that are in its image on purpose.
+    pub foreign: Vec<Spanned<String>>,
     /// Why it is left out.
     pub exclude: Option<Spanned<String>>,
     /// Repository name in place of the project's `image`.
@@ -176,6 +178,7 @@ impl ComponentSpec {
             extra_hosts: Vec::new(),
             no_cache: false,
             platforms: None,
+            foreign: Vec::new(),
             exclude: None,
             image: None,
             tag: None,
@@ -209,6 +212,8 @@ pub struct ExternalSpec {
     pub platforms: Option<Vec<Spanned<Platform>>>,
     /// `as`: repository below the prefix, and tag.
     pub published: Option<Spanned<(Repository, Tag)>>,
+    /// Globs of the programs for other processors that are in its image on purpose.
+    pub foreign: Vec<Spanned<String>>,
     /// Why it is left out.
     pub exclude: Option<Spanned<String>>,
 }

@@ -108,6 +108,29 @@ impl ImageConfig {
     }
 }
 
+/// The instructions that made the layers of the image behind `manifest`, base first, as its builder wrote them down; shown
+/// to people only. Empty where the config says nothing about it, or not for each layer.
+pub fn layer_origins(source: &dyn BlobSource, manifest: &RawManifest) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Recorded {
+        #[serde(default)]
+        history: Vec<Step>,
+    }
+    #[derive(Deserialize)]
+    struct Step {
+        #[serde(default)]
+        created_by: String,
+        #[serde(default)]
+        empty_layer: bool,
+    }
+    let ManifestBody::Image { config, layers, .. } = &manifest.parsed else { return Vec::new() };
+    let Ok(bytes) = source.read(config, CONFIG_LIMIT) else { return Vec::new() };
+    let Ok(recorded) = serde_json::from_slice::<Recorded>(&bytes) else { return Vec::new() };
+    let steps = recorded.history.into_iter().filter(|step| !step.empty_layer);
+    let origins: Vec<String> = steps.map(|step| step.created_by.chars().take(200).collect()).collect();
+    if origins.len() == layers.len() { origins } else { Vec::new() }
+}
+
 /// The platform that the config of the image behind `manifest` says, normalised.
 pub fn platform_of(source: &dyn BlobSource, manifest: &Descriptor) -> Result<Platform, ImageError> {
     ImageConfig::read(source, manifest)?.platform().map_err(|reason| ImageError::Malformed {

@@ -13,7 +13,7 @@ mod manifest;
 mod names;
 
 pub use closure::{children, closure};
-pub use config::{ImageConfig, platform_of};
+pub use config::{ImageConfig, layer_origins, platform_of};
 pub use error::ImageError;
 pub use index::{Assembled, IndexEntry, UPSTREAM_DIGEST, assemble_index, subset_index};
 pub use manifest::{MANIFEST_LIMIT, ManifestBody, RawManifest, entry_platform, is_attestation};

@@ -104,6 +104,8 @@ pub struct Component {
     pub dockerfile: Option<PathBuf>,
     /// Its platforms in this plan, sorted.
     pub platforms: Vec<Platform>,
+    /// Globs of the programs for other processors that are in its image on purpose.
+    pub foreign: Vec<String>,
     /// The declared reason, if it is left out.
     pub excluded: Option<String>,
     /// 1 for what needs no other component, else one more than the latest that it needs.

@@ -205,7 +205,12 @@ fn contents(plan: &Plan, state: &StateDir, layout: &Layout, holes: Vec<CellId>) 
         };
         let reference = component.references.first().ok_or_else(|| changed(component))?;
         let reference = if reference.tag().is_some() { reference.clone() } else { reference.with_tag(Tag::latest()) };
-        entries.push(BundleEntry { component: component.name.clone(), reference, index: index.descriptor });
+        entries.push(BundleEntry {
+            component: component.name.clone(),
+            reference,
+            index: index.descriptor,
+            foreign: component.foreign.clone(),
+        });
     }
     let default_platform = plan
         .platforms

@@ -78,6 +78,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         addressed: true,
         dockerfile: None,
         platforms: platforms.clone(),
+        foreign: Vec::new(),
         excluded: None,
         phase: 1 + usize::from(base.is_some()),
         bases: Vec::new(),

@@ -57,9 +57,13 @@ pub async fn verify(
                 unnamed.push(component.name.clone());
                 continue;
             };
-            let platforms = component.platforms.clone();
-            let descriptor = descriptor.clone();
-            roots.push(ExpectedIndex { component: component.name.clone(), reference, descriptor, platforms });
+            roots.push(ExpectedIndex {
+                component: component.name.clone(),
+                reference,
+                descriptor: descriptor.clone(),
+                platforms: component.platforms.clone(),
+                foreign: component.foreign.clone(),
+            });
         }
         let report = verify_layout(&layout, &roots, depth, &cancel);
         let damaged = report.findings.iter().filter(|finding| finding.problem.is_blob_damage());
@@ -86,6 +90,7 @@ pub async fn verify_bundle(path: &Path, depth: Depth, cancel: &CancellationToken
                 reference: entry.reference,
                 descriptor: entry.index,
                 platforms: image.platforms.iter().map(|locked| locked.platform.clone()).collect(),
+                foreign: image.foreign.clone(),
             })
             .collect();
         let report = verify_layout(&bundle, &roots, depth, &cancel);

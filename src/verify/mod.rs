@@ -7,14 +7,18 @@
 mod elf;
 mod finding;
 mod layer;
+mod look;
 mod names;
 mod pool;
 mod presence;
 mod report;
 mod tar_stream;
 mod walk;
+mod zstd;
 
 pub use finding::{Affected, Finding, Part, Problem};
+pub use layer::{Foreign, ForeignProgram};
+pub use look::{LayerFacts, look_into};
 pub use names::verify_names;
 pub use presence::{Presence, presence};
 pub use report::{Depth, ExpectedIndex, Report};

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry, HashMap};
 use std::io::{self, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::layer::{Compression, LayerScan, scan};
+use super::layer::{Compression, Foreign, LayerScan, scan};
 use super::pool::on_all_cores;
 use super::{Affected, Depth, ExpectedIndex, Finding, Part, Problem, Report};
 use crate::base::{Descriptor, Digest, MediaKind, Platform};
@@ -87,9 +87,17 @@ struct Job {
     descriptor: Descriptor,
     affects: Vec<Affected>,
     /// Where it is a layer: which diff ID it must have in which image.
-    layer: Vec<(Digest, Affected)>,
+    layer: Vec<LayerUse>,
     /// It was read and verified on the way, or found broken; nothing is left to do.
     read: bool,
+}
+
+/// A layer as one image has it.
+struct LayerUse {
+    diff_id: Digest,
+    affected: Affected,
+    /// Globs of the programs for other processors that this image has on purpose.
+    declared: Arc<[String]>,
 }
 
 struct Walk<'a> {
@@ -175,12 +183,13 @@ impl Walk<'_> {
                 Vec::new()
             }
         };
+        let declared: Arc<[String]> = root.foreign.as_slice().into();
         for (at, layer) in layers.iter().enumerate() {
             let affected = affected(Part::Layer { number: at + 1, of: layers.len() });
             let job = self.blob_job(layer);
             job.affects.push(affected.clone());
             if let Some(diff_id) = diff_ids.get(at) {
-                job.layer.push((*diff_id, affected));
+                job.layer.push(LayerUse { diff_id: *diff_id, affected, declared: Arc::clone(&declared) });
             }
         }
     }
@@ -270,7 +279,7 @@ impl Job {
     }
 
     fn platforms(&self) -> Vec<Platform> {
-        let mut platforms: Vec<Platform> = self.layer.iter().filter_map(|(_, one)| one.platform.clone()).collect();
+        let mut platforms: Vec<Platform> = self.layer.iter().filter_map(|one| one.affected.platform.clone()).collect();
         platforms.sort();
         platforms.dedup();
         platforms
@@ -278,16 +287,14 @@ impl Job {
 
     fn judge(&self, scanned: &LayerScan, platforms: &[Platform]) -> Vec<(Problem, Affected)> {
         let mut problems = Vec::new();
-        for (diff_id, affected) in &self.layer {
+        for LayerUse { diff_id, affected, declared } in &self.layer {
             if *diff_id != scanned.diff_id {
                 let problem = Problem::WrongDiffId { expected: *diff_id, found: scanned.diff_id };
                 problems.push((problem, affected.clone()));
             }
             let Some(platform) = &affected.platform else { continue };
             let foreign = platforms.iter().position(|one| one == platform).map(|at| &scanned.foreign[at]);
-            if let Some((path, found)) = foreign.and_then(|foreign| foreign.first.clone()) {
-                let more = foreign.map_or(0, |foreign| foreign.count - 1);
-                let problem = Problem::ForeignExecutable { path, found, expected: platform.clone(), more };
+            if let Some(problem) = foreign.and_then(|foreign| foreign_problem(foreign, declared, platform)) {
                 problems.push((problem, affected.clone()));
             }
         }
@@ -295,10 +302,17 @@ impl Job {
     }
 }
 
+/// The problem of a layer with programs for another processor that nobody declared.
+pub(super) fn foreign_problem(foreign: &Foreign, declared: &[String], platform: &Platform) -> Option<Problem> {
+    let (first, more) = foreign.undeclared(declared)?;
+    let (path, found) = (first.path.clone(), first.processor.clone());
+    Some(Problem::ForeignExecutable { path, found, expected: platform.clone(), more })
+}
+
 /// Lets a verification of gigabytes end between two reads.
-struct Interruptible<'a, R> {
-    inner: R,
-    cancel: &'a CancellationToken,
+pub(super) struct Interruptible<'a, R> {
+    pub(super) inner: R,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 impl<R: Read> Read for Interruptible<'_, R> {
@@ -325,7 +339,7 @@ fn problem_of(error: ImageError) -> Problem {
     }
 }
 
-fn problem_of_store(error: StoreError) -> Problem {
+pub(super) fn problem_of_store(error: StoreError) -> Problem {
     match error {
         StoreError::Missing { .. } => Problem::Missing,
         StoreError::Corrupt { found, .. } => Problem::Corrupt { found: Some(found) },
@@ -337,7 +351,7 @@ fn problem_of_store(error: StoreError) -> Problem {
 }
 
 /// The blob's own verdict, the layer's, or the system's.
-fn problem_of_read(error: io::Error) -> Problem {
+pub(super) fn problem_of_read(error: io::Error) -> Problem {
     if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof) {
         let reason = error.to_string();
         return match error.downcast::<StoreError>() {

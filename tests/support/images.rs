@@ -191,7 +191,13 @@ impl Fleet {
     pub(crate) fn expect(&mut self, name: &str, descriptor: Descriptor, platforms: Vec<Platform>) {
         let reference = reference(&format!("registry.example/team/{name}:1.0"));
         publish_name(&self.layout, &reference, &descriptor).expect("a complete index");
-        self.roots.push(ExpectedIndex { component: component(name), reference, descriptor, platforms });
+        self.roots.push(ExpectedIndex {
+            component: component(name),
+            reference,
+            descriptor,
+            platforms,
+            foreign: Vec::new(),
+        });
     }
 
     /// All of it as the contents of a bundle.
@@ -200,6 +206,7 @@ impl Fleet {
             component: root.component.clone(),
             reference: root.reference.clone(),
             index: root.descriptor.clone(),
+            foreign: root.foreign.clone(),
         };
         BundleContents {
             project: "fleet".to_owned(),

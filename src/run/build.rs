@@ -9,6 +9,7 @@ use super::heal::{heal, open_layout};
 use super::indexes::{Holes, assemble, name_complete_indexes, platforms_of};
 use super::logs::CellLogs;
 use super::mirror::Mirror;
+use super::scans::Scans;
 use super::status::{included, is_shown, status, title};
 use super::{
     BuilderSettings, Builders, CellRecord, CellReport, IndexReport, Matrix, OnFailure, Outcome, RunError, StateDir,
@@ -112,8 +113,14 @@ async fn run(
     let result = match ready {
         Ok(()) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone()));
-            let mut cells = Cells::new(&selected, prepared, &builders, mirror, state, logs);
-            cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan))
+            let scans = Arc::new(Scans::load(plan, state, &layout));
+            let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs);
+            let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
+            // Layers that are looked into again cost time and nothing else.
+            if let Err(error) = scans.save() {
+                events.emit(Event::Warning { cell: None, text: error.to_string() });
+            }
+            ran
         }
         Err(error) => Err(error),
     };

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
 use super::mirror::Mirror;
+use super::scans::Scans;
 use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
 use super::status::{is_shown, title};
 use super::task::{CellTask, Made, Trouble, address};
@@ -26,6 +27,7 @@ pub(super) struct Cells<'a> {
     prepared: Vec<Option<Arc<Prepared>>>,
     builders: &'a Builders,
     mirror: Arc<Mirror>,
+    scans: Arc<Scans>,
     state: &'a StateDir,
     events: Arc<dyn EventSink>,
     /// Positions of failed cells in the order in which they failed: the first one is the root cause.
@@ -42,6 +44,7 @@ impl<'a> Cells<'a> {
         prepared: Vec<Option<Arc<Prepared>>>,
         builders: &'a Builders,
         mirror: Arc<Mirror>,
+        scans: Arc<Scans>,
         state: &'a StateDir,
         events: Arc<dyn EventSink>,
     ) -> Self {
@@ -50,6 +53,7 @@ impl<'a> Cells<'a> {
             prepared,
             builders,
             mirror,
+            scans,
             state,
             events,
             failed: Vec::new(),
@@ -226,6 +230,7 @@ impl Worker for Cells<'_> {
             engine: self.builders.lane(&cell.id.platform).map(|(_, engine)| Arc::clone(engine)),
             emulated: matches!(self.builders.execution(cell), Some(Execution::Emulated(_))),
             mirror: Arc::clone(&self.mirror),
+            scans: Arc::clone(&self.scans),
             state: self.state.clone(),
             events: Arc::clone(&self.events),
         };

@@ -17,6 +17,7 @@ mod mirror;
 mod outcome;
 mod publish;
 mod record;
+mod scans;
 mod scheduler;
 mod state;
 mod status;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::indexes::{Holes, assemble};
+use super::scans::Scans;
 use super::status::{included, status};
-use super::{RunError, StateDir};
+use super::{CellFailure, CellRecord, RunError, StateDir};
 use crate::base::{CellId, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
 use crate::event::EventSink;
@@ -64,10 +65,10 @@ pub async fn push(
     let PushRequest { plan, whole } = *request;
     plan.require_registries()?;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
+    judged(plan, state, "nothing was pushed", &BTreeSet::new(), cancel).await?;
     let (layout, release) = {
         let (plan, whole, state) = (plan.clone(), whole.clone(), state.clone());
         blocking(move || {
-            judge(&plan, &state, "nothing was pushed", &BTreeSet::new())?;
             let layout = Layout::open(state.layout())?;
             let release = release(&plan, &whole, &state, &layout)?;
             Ok((layout, release))
@@ -89,15 +90,55 @@ pub async fn export(
     cancel: &CancellationToken,
 ) -> Result<BundleReport, RunError> {
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
+    let holes = judged(plan, state, "nothing was written", allowed, cancel).await?;
     let (plan, state, destination) = (plan.clone(), state.clone(), destination.to_owned());
-    let (allowed, cancel) = (allowed.clone(), cancel.clone());
+    let cancel = cancel.clone();
     blocking(move || {
-        let holes = judge(&plan, &state, "nothing was written", &allowed)?;
         let layout = Layout::open(state.layout())?;
         let contents = contents(&plan, &state, &layout, holes)?;
         write_bundle(&layout, &contents, &destination, events.as_ref(), &cancel).map_err(RunError::from)
     })
     .await
+}
+
+/// [`judge`], and the layers of everything that will leave were looked into, by the run that made it or now.
+async fn judged(
+    plan: &Plan,
+    state: &StateDir,
+    what: &'static str,
+    allowed: &BTreeSet<CellId>,
+    cancel: &CancellationToken,
+) -> Result<Vec<CellId>, RunError> {
+    let (holes, records, scans) = {
+        let (plan, state, allowed) = (plan.clone(), state.clone(), allowed.clone());
+        blocking(move || {
+            let holes = judge(&plan, &state, what, &allowed)?;
+            let layout = Layout::open(state.layout())?;
+            let mut records = Vec::new();
+            let leaves = |cell: &&Cell| {
+                let published = publishable(&plan).any(|component| component.name == cell.id.component);
+                published && !holes.contains(&cell.id) && !cell.is_excluded()
+            };
+            for cell in plan.cells.iter().filter(leaves) {
+                records.extend(CellRecord::load(&state, &cell.id)?.map(|record| (cell.id.clone(), record)));
+            }
+            Ok((holes, records, Scans::load(&plan, &state, &layout)))
+        })
+        .await?
+    };
+    let mut result = Ok(holes);
+    for (cell, record) in records {
+        if let Err(error) = scans.accept(&cell, &record.manifest, cancel).await {
+            result = Err(match error {
+                RunError::Cancelled => error,
+                _ => RunError::room(CellFailure { cell, log: None, error: Box::new(error) }),
+            });
+            break;
+        }
+    }
+    // Layers that are looked into again cost time and nothing else.
+    drop(scans.save());
+    result
 }
 
 /// The barrier before everything that leaves this machine: refuses a matrix with holes that were not allowed by name.
@@ -159,7 +200,7 @@ fn release(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Resu
 fn arch_items(plan: &Plan, component: &Component, state: &StateDir) -> Result<Vec<ReleaseItem>, RunError> {
     let mut items = Vec::new();
     for cell in asked(plan).filter(|cell| cell.id.component == component.name) {
-        let record = super::CellRecord::load(state, &cell.id)?.ok_or_else(|| changed(component))?;
+        let record = CellRecord::load(state, &cell.id)?.ok_or_else(|| changed(component))?;
         for reference in &component.references {
             let suffixed = arch_reference(reference, &cell.id.platform)
                 .map_err(|error| RunError::BadName { message: error.to_string() })?;

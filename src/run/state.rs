@@ -19,6 +19,7 @@ use crate::event::{Event, EventSink};
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// rendered/DIGEST/      rendered Dockerfile templates
+/// scans.json            what was found in layers, so that none is looked into twice
 /// ```
 ///
 /// Deleting it loses no source, only work.
@@ -71,6 +72,11 @@ impl StateDir {
     /// The record of a cell's last good build.
     pub fn record(&self, cell: &CellId) -> PathBuf {
         self.root.join("cells").join(cell.component.as_str()).join(format!("{}.json", cell.platform.file_stem()))
+    }
+
+    /// What was found in layers, by their digests.
+    pub fn scans(&self) -> PathBuf {
+        self.root.join("scans.json")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

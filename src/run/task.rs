@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
 use super::mirror::Mirror;
+use super::scans::Scans;
 use super::scheduler::Crash;
 use super::{CellRecord, RunError, StateDir};
 use crate::base::{CellId, Descriptor, Failure};
@@ -43,6 +44,7 @@ pub(super) struct CellTask {
     pub(super) engine: Option<Arc<dyn Engine>>,
     pub(super) emulated: bool,
     pub(super) mirror: Arc<Mirror>,
+    pub(super) scans: Arc<Scans>,
     pub(super) state: StateDir,
     pub(super) events: Arc<dyn EventSink>,
 }
@@ -50,7 +52,7 @@ pub(super) struct CellTask {
 impl CellTask {
     pub(super) async fn run(self, cancel: CancellationToken, began: Instant) -> Result<Made, Box<dyn Failure>> {
         let mut made = match &self.work {
-            CellWork::Build(_) => self.build(cancel, began).await?,
+            CellWork::Build(_) => self.build(cancel.clone(), began).await?,
             CellWork::Mirror(reference) => {
                 let started = Event::CellStarted { cell: self.id.clone(), builder: reference.to_string(), attempt: 1 };
                 self.events.emit(started);
@@ -66,6 +68,7 @@ impl CellTask {
                 return Err(boxed(RunError::Internal { message: format!("{} is excluded and was started", self.id) }));
             }
         };
+        self.scans.accept(&self.id, &made.record.manifest, &cancel).await.map_err(boxed)?;
         made.took = began.elapsed();
         made.record.seconds = made.took.as_secs_f64();
         // The record is what makes the image count: only now is everything that it names durable.

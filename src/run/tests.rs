@@ -148,7 +148,10 @@ impl Maker {
             })
             .collect();
         let put = |media_type: &str, bytes: &[u8]| self.layout.put(media_type, bytes).map_err(EngineError::Store);
-        let layer = put(media_type::LAYER, format!("{} on {bases:?}", request.cell).as_bytes())?;
+        // An empty archive; readers take whatever follows its end.
+        let mut layer = vec![0; 1024];
+        layer.extend(format!("{} on {bases:?}", request.cell).into_bytes());
+        let layer = put(media_type::LAYER, &layer)?;
         let arch = request.cell.platform.architecture();
         let config = format!(
             r#"{{"architecture":"{arch}","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
@@ -197,7 +200,8 @@ async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     let client = RegistryClient::new(RegistryOptions::new(Arc::new(NoCredentials))).expect("a client");
     let mirror = Arc::new(Mirror::new(client, layout.clone()));
     let prepared = build::prepare(plan, &selected, state, &Inputs::default()).expect("it can be prepared");
-    let mut cells = Cells::new(&selected, prepared, &builders, mirror, state, Arc::new(NoEvents));
+    let scans = Arc::new(scans::Scans::load(plan, state, &layout));
+    let mut cells = Cells::new(&selected, prepared, &builders, mirror, scans, state, Arc::new(NoEvents));
     cells.run(None, OnFailure::KeepGoing, &CancellationToken::new()).await.expect("the graph has no cycle");
     let mut outcome = cells.outcome(plan);
     outcome.matrix.indexes = name_complete_indexes(plan, state, &layout).expect("the layout takes them");

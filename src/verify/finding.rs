@@ -126,6 +126,41 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// What kind of trouble it is.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreadable { .. } => ErrorClass::Disk,
+            // Whether it is whole was asked, and it is not: a hole, or a layer that nobody can look into, is as bad as
+            // wrong bytes here.
+            _ => ErrorClass::Integrity,
+        }
+    }
+
+    /// What to do about it, for an image of `component`.
+    pub fn help(&self, component: &ComponentName) -> Option<String> {
+        match self {
+            Self::Missing | Self::Corrupt { .. } | Self::WrongSize { .. } | Self::NotAFile => {
+                Some("run `catamaran build`: it brings back what is missing".to_owned())
+            }
+            Self::ForeignExecutable { path, expected, .. } => Some(format!(
+                "take a file made for {}: look at what COPY and ADD bring from this machine, at stages that pin\n\
+                 `--platform`, and at downloads that ignore TARGETARCH; if it is there on purpose, declare it\n\
+                 under `{component}` in the project file: foreign = [{:?}]",
+                expected,
+                path.trim_start_matches("./").trim_start_matches('/'),
+            )),
+            Self::WrongPlatform { .. } => Some(
+                "look at the base image: a stage that pins `--platform`, or a base that has one platform only"
+                    .to_owned(),
+            ),
+            Self::NotScanned { .. } => {
+                Some("use layers that are plain tar, gzip or zstd: others could hold anything".to_owned())
+            }
+            Self::WrongName { .. } => Some("run `catamaran build`: it names what is complete".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Whether building again brings the blob back once the bad one is out of the way: moved to quarantine.
     pub const fn is_blob_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::WrongSize { .. } | Self::NotAFile)
@@ -208,24 +243,10 @@ impl std::error::Error for Finding {}
 
 impl Failure for Finding {
     fn class(&self) -> ErrorClass {
-        match &self.problem {
-            Problem::Unreadable { .. } => ErrorClass::Disk,
-            Problem::NotScanned { .. } => ErrorClass::Unsupported,
-            // `verify` was asked whether it is whole, and it is not: a hole is as bad as wrong bytes here.
-            _ => ErrorClass::Integrity,
-        }
+        self.problem.class()
     }
 
     fn help(&self) -> Option<String> {
-        match &self.problem {
-            Problem::Missing | Problem::Corrupt { .. } | Problem::WrongSize { .. } | Problem::NotAFile => {
-                Some("run `catamaran build`: it brings back what is missing".to_owned())
-            }
-            Problem::ForeignExecutable { .. } => Some(
-                "look for a COPY from a stage that pins `--platform`, or a download that ignores TARGETARCH".to_owned(),
-            ),
-            Problem::WrongName { .. } => Some("run `catamaran build`: it names what is complete".to_owned()),
-            _ => None,
-        }
+        self.affects.first().and_then(|first| self.problem.help(&first.component))
     }
 }

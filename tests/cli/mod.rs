@@ -2,5 +2,6 @@
 
 mod builders;
 mod failing;
+mod foreign;
 mod refusals;
 mod usage;

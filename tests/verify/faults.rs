@@ -226,25 +226,72 @@ fn diff_ids_are_counted_always_and_computed_when_deep() {
     );
 }
 
+/// Frames of raw blocks with a frame to pass over between them (RFC 8878, 3.1), so that no compressor is needed.
+fn zstd_frames(content: &[u8]) -> Vec<u8> {
+    let frame = |content: &[u8]| {
+        let size = u32::try_from(content.len()).expect("a small frame");
+        let head = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &size.to_le_bytes(), &(size << 3 | 1).to_le_bytes()[..3]];
+        [&head.concat(), content].concat()
+    };
+    let (front, back) = content.split_at(700);
+    [frame(front), vec![0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 7, 7], frame(back)].concat()
+}
+
+#[test]
+fn d19_a_zstd_layer_hides_no_foreign_program() {
+    let tar = layer_tar(&[file("usr/bin/tool", 0o755, elf(62, 2)), file("opt/cross/ld", 0o755, elf(62, 2))]);
+    let store = |fleet: &Fleet| {
+        let layer = fleet.layout.put(media_type::LAYER_ZSTD, &zstd_frames(&tar)).expect("stored");
+        let config = serde_json::json!({
+            "os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": [Digest::of(&tar)]},
+        });
+        let config = fleet.layout.put(media_type::CONFIG, config.to_string().as_bytes()).expect("stored");
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+        fleet.layout.put(media_type::MANIFEST, manifest.to_string().as_bytes()).expect("stored")
+    };
+    let mut fleet = Fleet::empty();
+    let index = foreign_index(&fleet, &[("arm64", &store(&fleet))]);
+    fleet.expect("api", index, vec![platform("arm64")]);
+    let found = shown(&verify(&fleet, Depth::Layers));
+    assert!(found.len() == 1 && found[0].contains("`usr/bin/tool` is for amd64"), "{found:?}");
+    assert!(found[0].contains("and 1 more"), "{found:?}");
+    fleet.roots[0].foreign = vec!["usr/bin/*".to_owned()];
+    let found = shown(&verify(&fleet, Depth::Layers));
+    assert!(found.len() == 1 && found[0].contains("`opt/cross/ld`") && !found[0].contains("more"), "{found:?}");
+    fleet.roots[0].foreign.push("opt/cross/*".to_owned());
+    assert_eq!(shown(&verify(&fleet, Depth::Layers)), [""; 0]);
+}
+
 #[test]
 fn layers_that_are_not_what_their_type_says() {
     let tar = layer_tar(&[file("a", 0o644, "a")]);
     let two_members = [gzip(&tar[..512]), gzip(&tar[512..])].concat();
     let cut = gzip(&tar)[..60].to_vec();
     let garbage = [&gzip(&tar)[..], b"x"].concat();
-    let cases: [(&str, &str, Vec<u8>, Option<&str>); 8] = [
+    let zstd = zstd_frames(&tar);
+    let other_end = [&zstd[..], b"x"].concat();
+    let cases: [(&str, &str, Vec<u8>, Option<&str>); 12] = [
         ("two members are one stream", media_type::LAYER_GZIP, two_members, None),
-        ("plain, called gzip", media_type::LAYER_GZIP, tar.clone(), Some("not compressed with gzip")),
-        ("gzip, called plain", media_type::LAYER, gzip(&tar), Some("compressed with gzip, which its type")),
+        (
+            "plain, called gzip",
+            media_type::LAYER_GZIP,
+            tar.clone(),
+            Some("not compressed, its type says that it is compressed with gzip"),
+        ),
+        (
+            "gzip, called plain",
+            media_type::LAYER,
+            gzip(&tar),
+            Some("compressed with gzip, its type says that it is not"),
+        ),
         ("a stream that ends early", media_type::LAYER_GZIP, cut, Some("malformed")),
         ("bytes behind the stream", media_type::LAYER_GZIP, garbage, Some("malformed")),
         ("no tar", media_type::LAYER_GZIP, gzip(&[7; 2000]), Some("checksum")),
-        (
-            "zstd",
-            media_type::LAYER_ZSTD,
-            b"\x28\xb5\x2f\xfd".to_vec(),
-            Some("not looked into: it is compressed with zstd"),
-        ),
+        ("zstd", media_type::LAYER_ZSTD, zstd.clone(), None),
+        ("zstd, called gzip", media_type::LAYER_GZIP, zstd.clone(), Some("compressed with zstd, its type says")),
+        ("plain, called zstd", media_type::LAYER_ZSTD, tar.clone(), Some("not compressed, its type says")),
+        ("zstd that ends early", media_type::LAYER_ZSTD, zstd[..zstd.len() - 9].to_vec(), Some("malformed")),
+        ("bytes behind the frames", media_type::LAYER_ZSTD, other_end, Some("malformed")),
         ("unknown", "application/x-odd", b"odd".to_vec(), Some("not looked into")),
     ];
     for (name, media_type, bytes, expected) in cases {

@@ -1,0 +1,91 @@
+use std::fs;
+
+use snapbox::{assert_data_eq, str};
+
+use crate::support::daemon::Daemon;
+use crate::support::project::{Project, SHELL};
+
+fn builder() -> &'static str {
+    Daemon::shared().address()
+}
+
+const FOREIGN: &str = "FROM scratch\nCOPY rootfs/amd64/bin/busybox /usr/bin/tool\n";
+
+fn config(foreign: &str) -> String {
+    format!(
+        "platforms = [\"linux/arm64\"]\n[component.good]\ndockerfile = \"good/Dockerfile\"\n[component.web]\n\
+         dockerfile = \"web/Dockerfile\"\n{foreign}"
+    )
+}
+
+#[test]
+fn d19_a_program_for_another_processor_fails_its_cell() {
+    let project = Project::with_shell(&config(""), &[("web/Dockerfile", FOREIGN), ("good/Dockerfile", SHELL)]);
+    // Nothing answers at this registry: who gets there has another exit code.
+    let ran = project.run(&["build", "--builder", builder(), "--push", "--to", "127.0.0.1:1"]).exits(7);
+    let error = ran.stderr.split("\nerror: ").nth(1).expect("an error");
+    assert_data_eq!(
+        error.to_owned(),
+        str![[r#"
+web/arm64 failed: foreign executable: `usr/bin/tool` is for amd64, the image is for linux/arm64
+  cause   layer 1 of 1 (`sha256:[..]`)
+          made by COPY rootfs/amd64/bin/busybox /usr/bin/tool # buildkit
+  fix     take a file made for linux/arm64: look at what COPY and ADD bring from this machine, at stages that pin
+          `--platform`, and at downloads that ignore TARGETARCH; if it is there on purpose, declare it
+          under `web` in the project file: foreign = ["usr/bin/tool"]
+  log     .catamaran/logs/web/linux-arm64.log
+
+"#]]
+    );
+    assert!(ran.stdout.contains("1 of 2 cells: 1 failed."), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Nothing was pushed."), "{}", ran.stdout);
+    // Known by its digest now, and no better.
+    project.run(&["build", "--builder", builder()]).exits(7);
+    project.run(&["status"]).exits(4);
+
+    project.write("catamaran.toml", &config("foreign = [\"/usr/bin/to*\"]\n"));
+    project.run(&["build", "--builder", builder()]).exits(0);
+    project.run(&["verify"]).exits(0);
+    project.run(&["export", "declared.tar"]).exits(0);
+    project.run(&["verify", "declared.tar"]).exits(0);
+
+    // The declaration taken back, nothing leaves, whether the layer was looked into before or not.
+    project.write("catamaran.toml", &config(""));
+    for _ in 0..2 {
+        let ran = project.run(&["push", "--to", "127.0.0.1:1"]).exits(7);
+        assert!(ran.stderr.contains("web/arm64 failed: foreign executable: `usr/bin/tool`"), "{}", ran.stderr);
+        project.run(&["export", "undeclared.tar"]).exits(7);
+        assert!(!project.path("undeclared.tar").exists());
+        fs::remove_file(project.path(".catamaran/scans.json")).expect("it was written");
+    }
+    project.run(&["push", "good", "--to", "127.0.0.1:1"]).exits(6);
+}
+
+#[test]
+fn what_was_found_in_a_layer_is_not_looked_for_again() {
+    let project = Project::with_shell(&config(""), &[("web/Dockerfile", SHELL), ("good/Dockerfile", SHELL)]);
+    project.run(&["build", "--builder", builder()]).exits(0);
+    let path = project.path(".catamaran/scans.json");
+    let text = fs::read_to_string(&path).expect("it was written");
+    assert!(text.starts_with("{\"schema\":\"catamaran/scans/v1\""), "{text}");
+    let written = fs::metadata(&path).expect("a file").modified().expect("a time");
+    project.run(&["build", "--builder", builder()]).exits(0);
+    assert_eq!(fs::metadata(&path).expect("a file").modified().expect("a time"), written);
+    // Whatever stands there counts; of another version, nothing does.
+    let other = text.replacen("\"diff_id\"", "\"foreign\":[[\"bin/odd\",\"s390x\"]],\"diff_id\"", 1);
+    fs::write(&path, &other).expect("writable");
+    let ran = project.run(&["build", "--builder", builder()]).exits(7);
+    assert!(ran.stderr.contains("`bin/odd` is for s390x"), "{}", ran.stderr);
+    fs::write(&path, other.replace("scans/v1", "scans/v0")).expect("writable");
+    project.run(&["build", "--builder", builder()]).exits(0);
+    assert_eq!(fs::read_to_string(&path).expect("it was written"), text);
+}
+
+#[test]
+fn every_file_cannot_be_declared_foreign() {
+    for glob in ["*", "/*", "**/*"] {
+        let project = Project::with(&config(&format!("foreign = [\"{glob}\"]\n")), &[]);
+        let ran = project.run(&["plan"]).exits(2);
+        assert!(ran.stderr.contains(&format!("`foreign` cannot be `{glob}`: that is every file")), "{}", ran.stderr);
+    }
+}

@@ -34,7 +34,7 @@ pub enum StagePlatform {
 pub struct Use {
     /// The name as the build sees it: variables expanded.
     pub name: String,
-    /// The platform of the stage that uses it.
+    /// The platform that it is wanted for.
     pub platform: StagePlatform,
     /// How.
     pub by: UsedBy,
@@ -69,8 +69,11 @@ pub struct Facts {
 }
 
 /// The name under which a named context is looked up: the familiar form of an image name, `:latest` left out
-/// (moby/buildkit frontend/dockerui).
+/// (moby/buildkit frontend/dockerui). Names are taken in any case, tags in theirs.
 pub fn context_name(name: &str) -> String {
+    let path = name.rfind('/').map_or(0, |at| at + 1);
+    let end = name[path..].find([':', '@']).map_or(name.len(), |at| path + at);
+    let name = &format!("{}{}", name[..end].to_lowercase(), &name[end..]);
     let Ok(reference) = name.parse::<Reference>() else { return name.to_owned() };
     let full = reference.familiar();
     let short = full.strip_prefix("docker.io/").unwrap_or(&full);
@@ -313,11 +316,11 @@ impl FactReader<'_> {
                 self.facts.executes.push((platform.clone(), span));
                 self.facts.uses_context |= instruction.flags.iter().any(|flag| flag.name == "mount");
                 for from in instruction.mounts_from() {
-                    self.taken_from(index, &from, platform, UsedBy::Mount, needs);
+                    self.taken_from(index, &from, UsedBy::Mount, needs);
                 }
             }
             InstructionKind::Copy { .. } => match instruction.flag("from") {
-                Some(from) => self.taken_from(index, from, platform, UsedBy::Copy, needs),
+                Some(from) => self.taken_from(index, from, UsedBy::Copy, needs),
                 None => self.facts.uses_context = true,
             },
             InstructionKind::Arg(declared) => {
@@ -330,8 +333,9 @@ impl FactReader<'_> {
         }
     }
 
-    /// `--from=` or `from=`: an earlier stage by name or number, else an image.
-    fn taken_from(&mut self, index: usize, word: &Word, platform: &StagePlatform, by: UsedBy, needs: &mut Vec<usize>) {
+    /// `--from=` or `from=`: an earlier stage by name or number, else an image. That image is for the target's platform,
+    /// whatever the platform of the stage that takes from it (moby/buildkit dockerfile2llb: a stage without a flag).
+    fn taken_from(&mut self, index: usize, word: &Word, by: UsedBy, needs: &mut Vec<usize>) {
         // The frontend refuses variables here with an advice of its own.
         if word.text.is_empty() || word.text.contains('$') {
             return;
@@ -342,7 +346,10 @@ impl FactReader<'_> {
         match earlier.or(numbered) {
             Some(stage) => needs.push(stage),
             None if lower == "scratch" => {}
-            None => self.used(word.text.clone(), platform, by, word),
+            None => {
+                let platform = StagePlatform::Fixed(self.inputs.platform.clone());
+                self.used(word.text.clone(), &platform, by, word);
+            }
         }
     }
 

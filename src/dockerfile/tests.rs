@@ -208,7 +208,9 @@ fn named_contexts_stand_in() {
         ("redis:7", "redis:7"),
         ("docker.io/me/app", "me/app"),
         ("quay.io/library/x:latest", "quay.io/library/x"),
-        ("Not An Image", "Not An Image"),
+        ("Not An Image", "not an image"),
+        ("Base", "base"),
+        ("registry.example.com/Team/Tool:RC1", "registry.example.com/team/tool:RC1"),
     ] {
         assert_eq!(context_name(written), name);
     }

@@ -64,6 +64,18 @@ pub enum EngineError {
         /// The FROM that names it, where that is known.
         span: Option<Box<Span>>,
     },
+    /// A stage takes an image of the layout for a platform that it was not built for.
+    #[error("`{name}` is wanted for {wanted} and there only for {given}")]
+    NoContext {
+        /// Its name in the Dockerfile.
+        name: String,
+        /// The platform of the stage.
+        wanted: Box<Platform>,
+        /// The platforms that there are.
+        given: String,
+        /// The line that takes it.
+        span: Box<Span>,
+    },
     /// The builder sent something that is not what it must be.
     #[error("the builder's result is not usable: {reason}")]
     BadResult {
@@ -107,6 +119,7 @@ impl Failure for EngineError {
             Self::Build { .. } | Self::Context { disk: false, .. } => ErrorClass::Build,
             Self::Unreachable { .. } | Self::Lost { .. } | Self::CannotStart { .. } => ErrorClass::Builder,
             Self::WrongPlatform { .. } | Self::WrongBase { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
+            Self::NoContext { .. } => ErrorClass::Preflight,
             Self::Base { .. } => ErrorClass::Refused,
             Self::Context { disk: true, .. } => ErrorClass::Disk,
             Self::Store(error) => error.class(),
@@ -126,6 +139,9 @@ impl Failure for EngineError {
             }
             Self::WrongBase { wanted, .. } => {
                 Some(format!("use a base that has {wanted}, and no `--platform` in the FROM of the final stage"))
+            }
+            Self::NoContext { wanted, .. } => {
+                Some(format!("build it for {wanted} too, or name another `--platform` here"))
             }
             Self::Store(error) => error.help(),
             _ => None,
@@ -149,6 +165,7 @@ impl Failure for EngineError {
     fn span(&self) -> Option<Span> {
         match self {
             Self::WrongBase { span, .. } => span.as_deref().cloned(),
+            Self::NoContext { span, .. } => Some((**span).clone()),
             _ => None,
         }
     }

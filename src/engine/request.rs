@@ -71,10 +71,15 @@ pub struct DockerfileSource {
 /// A named context (`--build-context`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
-    /// An image in the layout, for the platform of the cell, served by digest: never pulled from a registry.
+    /// An image in the layout, served by digest: never pulled from a registry.
+    ///
+    /// There may be several of one name, each for another platform: a stage `FROM --platform=$BUILDPLATFORM NAME` takes
+    /// the one for the builder's own platform.
     Image {
         /// The name as the Dockerfile has it (`base`, `docker.io/library/alpine:3.22`).
         name: String,
+        /// The platform that it stands for the name on; an image that is for another one is refused.
+        platform: Platform,
         /// Manifest or index of the image.
         descriptor: Box<Descriptor>,
     },

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, Selection};
-use crate::base::{CellId, ComponentName};
+use crate::base::{CellId, ComponentName, Span};
 use crate::config::{ComponentSpec, ContextRef};
-use crate::dockerfile::{Facts, StagePlatform};
+use crate::dockerfile::{Facts, StagePlatform, Use};
 
 pub(super) fn excluded(id: CellId, reason: String) -> Cell {
     let work = CellWork::Excluded(reason);
@@ -18,12 +18,21 @@ pub(super) struct CellDraft {
     pub(super) services: Vec<ComponentName>,
     pub(super) contexts: Vec<PlannedContext>,
     pub(super) bases: Vec<Base>,
+    pub(super) native: Vec<(CellId, Span)>,
     pub(super) work: Option<CellBuild>,
 }
 
 impl CellDraft {
     pub(super) const fn new(id: CellId) -> Self {
-        Self { id, needs: Vec::new(), services: Vec::new(), contexts: Vec::new(), bases: Vec::new(), work: None }
+        Self {
+            id,
+            needs: Vec::new(),
+            services: Vec::new(),
+            contexts: Vec::new(),
+            bases: Vec::new(),
+            native: Vec::new(),
+            work: None,
+        }
     }
 
     pub(super) fn need(&mut self, id: CellId) {
@@ -32,12 +41,17 @@ impl CellDraft {
         }
     }
 
-    /// The context `name` is `source`; under `NAME::PLATFORM` where that is not the cell's own platform.
-    pub(super) fn context_for_platform(&mut self, name: &str, source: CellId) {
+    /// A use of the context `name`, which is `source` on its platform.
+    pub(super) fn take(&mut self, name: &str, source: CellId, used: &Use) {
+        if used.platform == StagePlatform::Builder {
+            self.native.push((source.clone(), used.span.clone()));
+        }
+        self.context(name, source);
+    }
+
+    pub(super) fn context(&mut self, name: &str, source: CellId) {
         self.need(source.clone());
-        let name =
-            if source.platform == self.id.platform { name.to_owned() } else { format!("{name}::{}", source.platform) };
-        let context = PlannedContext { name, source: ContextSource::Cell(source) };
+        let context = PlannedContext { name: name.to_owned(), source: ContextSource::Cell(source) };
         if !self.contexts.contains(&context) {
             self.contexts.push(context);
         }
@@ -46,7 +60,12 @@ impl CellDraft {
     /// A cell whose Dockerfile could not be read is never seen: its problem is reported instead.
     pub(super) fn finish(self) -> Cell {
         let work = match self.work {
-            Some(build) => CellWork::Build(Box::new(CellBuild { contexts: self.contexts, bases: self.bases, ..build })),
+            Some(build) => CellWork::Build(Box::new(CellBuild {
+                contexts: self.contexts,
+                bases: self.bases,
+                native: self.native,
+                ..build
+            })),
             None => CellWork::Excluded("its Dockerfile cannot be read".to_owned()),
         };
         Cell { id: self.id, needs: self.needs, services: self.services, work, selection: Selection::Unselected }
@@ -84,5 +103,6 @@ pub(super) fn cell_build(
         no_cache: spec.no_cache,
         executes: executes.collect(),
         bases: Vec::new(),
+        native: Vec::new(),
     }
 }

@@ -231,6 +231,9 @@ pub struct CellBuild {
     /// The image that reads the Dockerfile, where a `# syntax=` line or the argument `BUILDKIT_SYNTAX` names one. It runs on
     /// the builder, for the builder's own platform.
     pub frontend: Option<Base>,
+    /// The cells that stages of the builder's own platform take, with the line: planned for a builder whose platform is
+    /// that of these cells, and wrong on any other.
+    pub native: Vec<(CellId, Span)>,
 }
 
 /// An image from outside that a cell needs.

@@ -93,7 +93,8 @@ impl Planner<'_> {
         true
     }
 
-    /// The edges and contexts of one cell that the project file declares.
+    /// The edges and contexts of one cell that the project file declares, but for other components' images: which
+    /// platforms of those are wanted, the Dockerfile says.
     pub(super) fn declared_edges(
         &mut self,
         spec: &ComponentSpec,
@@ -113,12 +114,7 @@ impl Planner<'_> {
             let source = match &context.value {
                 ContextRef::Directory(path) => ContextSource::Directory(path.clone()),
                 ContextRef::Remote(url) => ContextSource::Remote(url.clone()),
-                ContextRef::Component(other) => {
-                    let platform = cell.id.platform.clone();
-                    let Some(other) = self.cell_of(other, platform, &cell.id, context.span.as_ref()) else { continue };
-                    cell.need(other.clone());
-                    ContextSource::Cell(other)
-                }
+                ContextRef::Component(_) => continue,
             };
             cell.contexts.push(PlannedContext { name: key.clone(), source });
         }

@@ -1,12 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::draft::{CellDraft, cell_build};
 use super::matrix::Planner;
 use super::source::Source;
 use super::{Base, Need, NeedReason, PlanProblem};
-use crate::base::{ComponentName, Platform, Reference, Spanned};
-use crate::config::{ComponentSpec, ContextRef};
+use crate::base::{CellId, ComponentName, Platform, Reference, Span};
+use crate::config::{BuilderSpec, ComponentSpec, ContextRef};
 use crate::dockerfile::{StagePlatform, Use, context_name};
 
 impl Planner<'_> {
@@ -21,7 +21,7 @@ impl Planner<'_> {
         bases: &mut Vec<String>,
     ) {
         let mut args = source.arguments(self.project, spec);
-        let platforms = (&cell.id.platform.clone(), &self.build_platform.clone());
+        let platforms = (&cell.id.platform.clone(), &self.native_platform(&cell.id.platform));
         let Some(facts) = source.facts(name, spec, &args, platforms, &mut self.problems) else { return };
         // Variables that no stage of this target declares are not passed: they would only split the builder's cache.
         args.retain(|name, _| spec.args.contains_key(name) || facts.args.contains(name));
@@ -29,34 +29,64 @@ impl Planner<'_> {
         for variable in source.variables.iter().chain(from_vars) {
             self.used.entry(variable.clone()).or_default().insert(name.to_string());
         }
-        let declared: BTreeMap<String, &Spanned<ContextRef>> =
-            spec.contexts.iter().map(|(name, context)| (context_name(name), context)).collect();
-        for used in &facts.uses {
-            match declared.get(&context_name(&used.name)) {
-                Some(context) => self.declared_use(used, context, cell),
-                None => self.outside_use(name, used, source, cell, needs, bases),
+        for (name, context) in &spec.contexts {
+            if let ContextRef::Component(other) = &context.value {
+                let looked_up = context_name(name);
+                let uses: Vec<&Use> = facts.uses.iter().filter(|used| context_name(&used.name) == looked_up).collect();
+                let judged = !source.file.directives.is_foreign();
+                self.declared_uses((name, other, context.span.as_ref()), &uses, judged, cell);
             }
+        }
+        let declared: BTreeSet<String> = spec.contexts.keys().map(|name| context_name(name)).collect();
+        for used in facts.uses.iter().filter(|used| !declared.contains(&context_name(&used.name))) {
+            self.outside_use(name, used, source, cell, needs, bases);
         }
         cell.work = Some(cell_build(spec, source, args, &facts));
     }
 
-    /// A use of a declared context. Where a stage of another platform uses another component, that platform's cell is
-    /// wanted there; the builder looks a context up as `NAME::PLATFORM` first (moby/buildkit frontend/dockerui).
-    pub(super) fn declared_use(&mut self, used: &Use, context: &Spanned<ContextRef>, cell: &mut CellDraft) {
-        let ContextRef::Component(other) = &context.value else { return };
-        let platform = self.platform_of(used);
-        if platform != cell.id.platform
-            && let Some(other) = self.cell_of(other, platform, &cell.id.clone(), Some(&used.span))
-        {
-            cell.context_for_platform(&context_name(&used.name), other);
+    /// The uses of a context that is another component: for each platform that a stage wants it for, that platform's cell.
+    ///
+    /// Of a context that nothing uses, or may use in a way that is not ours to judge, the cell's own platform is meant.
+    fn declared_uses(
+        &mut self,
+        (key, other, span): (&str, &ComponentName, Option<&Span>),
+        uses: &[&Use],
+        judged: bool,
+        cell: &mut CellDraft,
+    ) {
+        let own = cell.id.platform.clone();
+        for used in uses {
+            let platform = self.platform_of(used, &own);
+            // The declaration is at fault for its own platform, the line of the Dockerfile for any other.
+            let place = if platform == own { span } else { Some(&used.span) };
+            if let Some(found) = self.cell_of(other, platform, &cell.id.clone(), place) {
+                cell.take(key, found, used);
+            }
+        }
+        if uses.is_empty() {
+            if let Some(found) = self.cell_of(other, own, &cell.id.clone(), span) {
+                cell.context(key, found);
+            }
+        } else if !judged && self.is_built(other, &own) {
+            cell.context(key, CellId::new(other.clone(), own));
         }
     }
 
-    pub(super) fn platform_of(&self, used: &Use) -> Platform {
+    fn platform_of(&self, used: &Use, cell: &Platform) -> Platform {
         match &used.platform {
             StagePlatform::Fixed(platform) => platform.clone(),
-            StagePlatform::Builder => self.build_platform.clone(),
+            StagePlatform::Builder => self.native_platform(cell),
         }
+    }
+
+    /// The platform of the builder that builds cells of `platform`, as far as that is known before it is asked: this
+    /// machine's, unless a builder of the project takes other platforms only.
+    fn native_platform(&self, platform: &Platform) -> Platform {
+        let takes = |builder: &&BuilderSpec| builder.platforms.iter().any(|taken| taken.value == *platform);
+        let Some(builder) = self.project.builders.values().find(takes) else { return self.build_platform.clone() };
+        let mut taken = builder.platforms.iter().map(|taken| &taken.value);
+        let own = taken.clone().find(|taken| **taken == self.build_platform);
+        own.or_else(|| taken.next()).unwrap_or(&self.build_platform).clone()
     }
 
     /// A use of an image by name: one that this project produces, or one from outside.
@@ -99,13 +129,12 @@ impl Planner<'_> {
                 cell.bases.push(Base { reference, platform, span: used.span.clone() });
             }
             [(other, single)] => {
-                let platform = single.clone().unwrap_or_else(|| self.platform_of(used));
+                let platform = single.clone().unwrap_or_else(|| self.platform_of(used, &cell.id.platform));
                 if !self.check_need(name, other, format!("`{name}`"), Some(&used.span)) {
                     return;
                 }
                 let Some(found) = self.cell_of(other, platform, &cell.id.clone(), Some(&used.span)) else { return };
-                cell.need(found.clone());
-                cell.context_for_platform(&context_name(&used.name), found);
+                cell.take(&context_name(&used.name), found, used);
                 let need =
                     Need { name: other.clone(), service: false, reason: NeedReason::Inferred(used.name.clone()) };
                 if !needs.contains(&need) {

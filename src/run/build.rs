@@ -109,7 +109,10 @@ async fn run(
         () = cancel.cancelled() => return Err(RunError::Cancelled),
     };
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
-    let ready = builders.check_emulation(selected.iter().copied()).and_then(|()| forget_old(&selected, state));
+    let ready = builders
+        .check_emulation(selected.iter().copied())
+        .and_then(|()| builders.check_native(selected.iter().copied()))
+        .and_then(|()| forget_old(&selected, state));
     let result = match ready {
         Ok(()) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 
-use super::{NoEmulator, RunError};
+use super::{NoEmulator, OtherNative, RunError};
 use crate::base::{CredentialSource, Platform};
 use crate::engine::buildkit::{BuildKitEngine, ConnectOptions, TlsFiles};
 use crate::engine::{Engine, EngineError};
@@ -165,6 +165,25 @@ impl Builders {
             }
         }
         Some(emulated.unwrap_or(Execution::Native))
+    }
+
+    /// Refuses a run in which a stage of the builder's own platform takes another cell than the plan has for it: which
+    /// platform that is, only the builder can tell.
+    pub fn check_native<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Result<(), RunError> {
+        for cell in cells {
+            let (Some((_, engine)), Some(build)) = (self.lane(&cell.id.platform), cell.build()) else { continue };
+            let capabilities = engine.capabilities();
+            if let Some((planned, span)) = build.native.iter().find(|(id, _)| id.platform != capabilities.native) {
+                return Err(RunError::OtherNative(Box::new(OtherNative {
+                    cell: cell.id.clone(),
+                    planned: planned.clone(),
+                    builder: capabilities.address.clone(),
+                    native: capabilities.native.clone(),
+                    span: span.clone(),
+                })));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a run in which a RUN step cannot be executed, before the first solve: the builder would find out only when

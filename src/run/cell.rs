@@ -140,7 +140,7 @@ fn named_context(
             let descriptor = results.get(other).ok_or_else(|| RunError::Internal {
                 message: format!("{cell} starts before {other}, whose image it needs"),
             })?;
-            NamedContext::Image { name, descriptor: Box::new(descriptor.clone()) }
+            NamedContext::Image { name, platform: other.platform.clone(), descriptor: Box::new(descriptor.clone()) }
         }
         plan::ContextSource::Directory(path) => NamedContext::Directory { name, path: path.clone() },
         plan::ContextSource::Remote(url) => NamedContext::Remote { name, url: url.clone() },

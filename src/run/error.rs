@@ -32,6 +32,9 @@ pub enum RunError {
     /// RUN steps cannot be executed on the builder that they would go to.
     #[error(transparent)]
     NoEmulator(Box<NoEmulator>),
+    /// A cell takes an image for the platform of its builder, which turns out to be another one than was planned.
+    #[error(transparent)]
+    OtherNative(Box<OtherNative>),
     /// Something that needs the whole matrix was asked for, and it has holes.
     #[error("{what}: the matrix has holes: {}", cells_in_words(.holes))]
     Incomplete {
@@ -101,6 +104,25 @@ pub struct NoEmulator {
     pub hindrance: Option<String>,
 }
 
+/// A cell takes another component's image for the platform of its builder, and the builder is of another platform.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{cell}` takes `{}` for the platform of its builder: {} was planned, and `{builder}` is {native}",
+    .planned.component, .planned.platform
+)]
+pub struct OtherNative {
+    /// The cell.
+    pub cell: CellId,
+    /// The cell that it was to take.
+    pub planned: CellId,
+    /// The builder's address.
+    pub builder: String,
+    /// The builder's own platform.
+    pub native: Platform,
+    /// The line that takes it.
+    pub span: Span,
+}
+
 /// Names that a reader takes in at one look; the rest is a count.
 fn cells_in_words(cells: &[CellId]) -> String {
     const NAMED: usize = 12;
@@ -152,7 +174,7 @@ impl Failure for RunError {
         match self {
             Self::State { .. } => ErrorClass::Disk,
             Self::Cancelled => ErrorClass::Cancelled,
-            Self::NoEmulator(_) => ErrorClass::Preflight,
+            Self::NoEmulator(_) | Self::OtherNative(_) => ErrorClass::Preflight,
             Self::Services { .. } => ErrorClass::Unsupported,
             Self::Incomplete { .. } | Self::NoIndex { .. } => ErrorClass::Incomplete,
             Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => ErrorClass::Config,
@@ -174,6 +196,10 @@ impl Failure for RunError {
                 "install an emulator on it (Debian: `apt install qemu-user-static`), or name a builder that runs \
                  {platform}:\n[builder.NAME] address = \"tcp://…\" platforms = [\"{platform}\"]",
                 platform = missing.platform
+            )),
+            Self::OtherNative(other) => Some(format!(
+                "name that platform first in the builder's list:\n[builder.NAME] address = \"{}\" platforms = [\"{}\", …]",
+                other.builder, other.native
             )),
             Self::Incomplete { .. } | Self::NoIndex { .. } => Some("run `catamaran build`".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
@@ -204,6 +230,7 @@ impl Failure for RunError {
     fn span(&self) -> Option<Span> {
         match self {
             Self::NoEmulator(missing) => Some(missing.span.clone()),
+            Self::OtherNative(other) => Some(other.span.clone()),
             Self::Room(error) => error.span(),
             _ => None,
         }

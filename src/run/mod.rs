@@ -28,7 +28,7 @@ mod verify;
 pub use build::{BuildOptions, build};
 pub use builders::{BuilderSettings, Builders, Fallback, Starter};
 pub use cell::Inputs;
-pub use error::{NoEmulator, RunError};
+pub use error::{NoEmulator, OtherNative, RunError};
 pub use heal::suspect;
 pub use lock::Bases;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};

@@ -59,6 +59,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
                 extra_hosts: Vec::new(),
                 no_cache: false,
                 executes: vec![(platform.clone(), span)],
+                native: Vec::new(),
                 bases: Vec::new(),
                 frontend: None,
             };

@@ -1,6 +1,7 @@
 //! Builders that catamaran starts itself: a real `buildkitd`, as root and as an ordinary user.
 
 mod bench;
+mod chained;
 mod child;
 mod engine;
 mod failures;

@@ -13,7 +13,8 @@ async fn bases(bench: &Bench) -> (BuiltImage, BuiltImage) {
 }
 
 fn named(name: &str, descriptor: &Descriptor) -> NamedContext {
-    NamedContext::Image { name: name.to_owned(), descriptor: Box::new(descriptor.clone()) }
+    let (name, platform) = (name.to_owned(), platform("linux/arm64"));
+    NamedContext::Image { name, platform, descriptor: Box::new(descriptor.clone()) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use super::context::{CONTEXT, DOCKERFILE, named_directories};
-use super::named::{NamedImage, lookup_name};
+use super::named::NamedImage;
 use super::session::LAYOUT_STORE;
+use crate::dockerfile::context_name;
 use crate::engine::{BuildRequest, ContextSource, NamedContext};
 
 /// The builder's own Dockerfile frontend; a `# syntax=` line in the Dockerfile may put another in its place.
@@ -110,7 +111,7 @@ fn named_contexts(request: &BuildRequest, images: &[NamedImage], attributes: &mu
             },
             NamedContext::Remote { name, url } => (name, url.clone()),
         };
-        attributes.insert(format!("context:{}", lookup_name(name)), value);
+        attributes.insert(format!("context:{}", context_name(name)), value);
     }
 }
 

@@ -116,8 +116,11 @@ impl Engine for BuildKitEngine {
 impl BuildKitEngine {
     /// Everything that comes before the solve: bases of the right platform, and the sessions.
     async fn prepare(&self, request: &BuildRequest) -> Result<Solve, EngineError> {
-        let images = named::check(&self.shared.layout, request).await?;
+        let mut images = named::check(&self.shared.layout, request).await?;
         let recipe = self.recipe(request).await?;
+        if let Some(recipe) = &recipe {
+            images.extend(recipe.plain_names(request, &images));
+        }
         let context = self.shared.context(request, recipe.as_ref()).await?;
         let receipt = Receipt::default();
         let session = self.open_session(request, &receipt).await?;
@@ -129,7 +132,10 @@ impl BuildKitEngine {
         let request = request.clone();
         tokio::task::spawn_blocking(move || {
             let recipe = Recipe::read(&request, &native);
-            recipe.as_ref().map_or(Ok(()), |recipe| recipe.check_base(&wanted, &native))?;
+            if let Some(recipe) = &recipe {
+                recipe.check_base(&wanted, &native)?;
+                recipe.check_contexts(&request, &native)?;
+            }
             Ok(recipe)
         })
         .await

@@ -30,19 +30,19 @@ pub(super) struct Document {
     pub(super) manifests: Vec<Descriptor>,
 }
 
-/// Checks that the request's images are there and are for the platform of the cell.
+/// Checks that the request's images are there, and that each is for the platform that it is named for.
 ///
 /// The daemon takes a manifest of any architecture as a base without a word, and the mistake would show only in what runs.
 pub(super) async fn check(layout: &Layout, request: &BuildRequest) -> Result<Vec<NamedImage>, EngineError> {
-    let (layout, contexts, wanted) = (layout.clone(), request.contexts.clone(), request.cell.platform.clone());
+    let (layout, contexts) = (layout.clone(), request.contexts.clone());
     let check = move || {
         contexts
             .iter()
             .filter_map(|context| match context {
-                NamedContext::Image { name, descriptor } => Some((name, descriptor)),
+                NamedContext::Image { name, platform, descriptor } => Some((name, platform, descriptor)),
                 NamedContext::Directory { .. } | NamedContext::Remote { .. } => None,
             })
-            .map(|(name, descriptor)| check_image(&layout, name, descriptor, &wanted))
+            .map(|(name, wanted, descriptor)| check_image(&layout, name, descriptor, wanted))
             .collect()
     };
     tokio::task::spawn_blocking(check)
@@ -63,7 +63,7 @@ fn check_image(layout: &Layout, name: &str, root: &Descriptor, wanted: &Platform
         if found.as_ref() != Ok(wanted) {
             return Err(wrong(found.map_or_else(|text| text, |platform| platform.to_string())));
         }
-        return Ok(NamedImage { key: format!("{}::{wanted}", lookup_name(name)), root: root.clone() });
+        return Ok(NamedImage { key: format!("{}::{wanted}", context_name(name)), root: root.clone() });
     }
     let platforms: Vec<Platform> = document.manifests.iter().filter_map(entry_platform).collect();
     if !platforms.contains(wanted) {
@@ -71,12 +71,7 @@ fn check_image(layout: &Layout, name: &str, root: &Descriptor, wanted: &Platform
         return Err(wrong(if found.is_empty() { "no platform".to_owned() } else { found }));
     }
     // The daemon chooses the entry of each stage's platform.
-    Ok(NamedImage { key: lookup_name(name), root: root.clone() })
-}
-
-/// The name that the frontend looks up, for people write it in any case.
-pub(super) fn lookup_name(name: &str) -> String {
-    context_name(&name.to_lowercase())
+    Ok(NamedImage { key: context_name(name), root: root.clone() })
 }
 
 /// Reads a manifest or index, verified.
@@ -116,23 +111,4 @@ pub(super) fn entry_platform(entry: &Descriptor) -> Option<Platform> {
 /// Whether an index entry holds attestations of another one.
 pub(super) fn is_attestation(entry: &Descriptor) -> bool {
     entry.kind() == MediaKind::Manifest && entry.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_looked_up_as_the_frontend_does() {
-        for (name, key) in [
-            ("Alpine:latest", "alpine"),
-            ("docker.io/library/alpine", "alpine"),
-            ("docker.io/grafana/loki:3", "grafana/loki:3"),
-            ("node:20", "node:20"),
-            ("registry.example.com/a/b:latest", "registry.example.com/a/b"),
-            ("base", "base"),
-        ] {
-            assert_eq!(lookup_name(name), key);
-        }
-    }
 }

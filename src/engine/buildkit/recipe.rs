@@ -1,9 +1,9 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::named;
+use super::named::NamedImage;
 use crate::base::{Platform, SourceText};
-use crate::dockerfile::{BuildInputs, Dockerfile, InstructionKind, StagePlatform, Use};
+use crate::dockerfile::{BuildInputs, Dockerfile, InstructionKind, StagePlatform, Use, context_name};
 use crate::engine::{BuildRequest, EngineError, NamedContext};
 
 /// A Dockerfile over this is the builder's to judge alone.
@@ -14,6 +14,10 @@ const SIZE_LIMIT: u64 = 8 << 20;
 pub(super) struct Recipe {
     /// What the image stands on.
     pub(super) base: Option<Use>,
+    /// Everything that it takes from images and named contexts.
+    uses: Vec<Use>,
+    /// Names of named contexts that are names of stages too: the context stands in for the stage.
+    replaced: Vec<String>,
     /// Whether another platform may need other files of the context.
     pub(super) differs_by_platform: bool,
 }
@@ -28,20 +32,73 @@ impl Recipe {
             return None;
         }
         let file = Dockerfile::parse(&SourceText::new(path, text)).ok()?;
-        let contexts = request.contexts.iter().map(|context| match context {
+        let named = request.contexts.iter().map(|context| match context {
             NamedContext::Image { name, .. }
             | NamedContext::Directory { name, .. }
-            | NamedContext::Remote { name, .. } => named::lookup_name(name),
+            | NamedContext::Remote { name, .. } => context_name(name),
         });
+        let contexts = named.collect();
         let inputs = BuildInputs {
             target: request.target.as_deref(),
             args: &request.args,
             platform: &request.cell.platform,
             build_platform: native,
-            contexts: &contexts.collect(),
+            contexts: &contexts,
         };
-        let base = file.facts(&inputs).ok()?.base;
-        Some(Self { base, differs_by_platform: differs(&file) })
+        let facts = file.facts(&inputs).ok()?;
+        let stages = file.stages.iter().filter_map(|stage| Some(context_name(stage.name.as_deref()?)));
+        Some(Self {
+            base: facts.base,
+            uses: facts.uses,
+            replaced: stages.filter(|name| contexts.contains(name)).collect(),
+            differs_by_platform: differs(&file),
+        })
+    }
+
+    /// Refuses a stage that wants an image of the layout for a platform that the request has none for: the builder would
+    /// take the name for one of an image in a registry.
+    pub(super) fn check_contexts(&self, request: &BuildRequest, native: &Platform) -> Result<(), EngineError> {
+        for used in &self.uses {
+            let name = context_name(&used.name);
+            let given: Vec<&Platform> = request
+                .contexts
+                .iter()
+                .filter_map(|context| match context {
+                    NamedContext::Image { name: known, platform, .. } => {
+                        (context_name(known) == name).then_some(platform)
+                    }
+                    NamedContext::Directory { .. } | NamedContext::Remote { .. } => None,
+                })
+                .collect();
+            let wanted = match &used.platform {
+                StagePlatform::Fixed(platform) => platform,
+                StagePlatform::Builder => native,
+            };
+            if !given.is_empty() && !given.contains(&wanted) {
+                return Err(EngineError::NoContext {
+                    name: used.name.clone(),
+                    wanted: Box::new(wanted.clone()),
+                    given: given.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                    span: Box::new(used.span.clone()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Names for images beside those with their platform.
+    ///
+    /// A context that stands in for a stage without a platform of its own is looked up under the platform of the daemon's
+    /// machine and then under none, never under the one that is built for (moby/buildkit dockerfile2llb, where the
+    /// stage's platform is not set yet).
+    pub(super) fn plain_names(&self, request: &BuildRequest, images: &[NamedImage]) -> Vec<NamedImage> {
+        let own = format!("::{}", request.cell.platform);
+        let plain = images.iter().filter_map(|image| {
+            let name = image.key.strip_suffix(&own)?;
+            let replaced = self.replaced.iter().any(|stage| stage == name);
+            replaced.then(|| NamedImage { key: name.to_owned(), root: image.root.clone() })
+        });
+        plain.collect()
     }
 
     /// Refuses a base that is for another platform by its own words.

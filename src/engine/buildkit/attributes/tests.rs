@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::base::{CellId, Descriptor, Epoch};
+use crate::base::{CellId, Descriptor, Epoch, Platform};
 use crate::engine::DockerfileSource;
 use crate::event::NoEvents;
 
@@ -67,7 +67,7 @@ fn everything_that_can_be_asked_for() {
     let root = Descriptor::of("", b"root");
     request.contexts = vec![
         NamedContext::Directory { name: "docs".to_owned(), path: "/docs".into() },
-        NamedContext::Image { name: "base".to_owned(), descriptor: Box::new(root.clone()) },
+        NamedContext::Image { name: "base".to_owned(), platform: Platform::host(), descriptor: Box::new(root.clone()) },
         NamedContext::Remote { name: "Alpine:latest".to_owned(), url: "docker-image://alpine:3.22".to_owned() },
         NamedContext::Directory { name: "more".to_owned(), path: "/more".into() },
     ];

@@ -23,6 +23,7 @@ mod size;
 mod span;
 mod suggest;
 mod token_server;
+mod warning;
 
 pub use auth::{CredentialError, CredentialFuture, CredentialSource, Credentials};
 pub use cell::{CellId, CellState, ComponentName, InvalidComponentName};
@@ -43,3 +44,4 @@ pub use size::ByteSize;
 pub use span::{SourceText, Span, Spanned};
 pub use suggest::did_you_mean;
 pub use token_server::is_token_server_of;
+pub use warning::Warning;

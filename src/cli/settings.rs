@@ -78,8 +78,13 @@ impl Settings {
         self.directory.join(path)
     }
 
-    /// Reads the project.
+    /// Reads the project, for a command that takes no names.
     pub(super) fn project(&self) -> Result<Project, CliError> {
+        self.project_with(&[])
+    }
+
+    /// Reads the project. Names can make more of it: they mean targets of a bake file that `default` does not reach.
+    pub(super) fn project_with(&self, names: &[Selector]) -> Result<Project, CliError> {
         if !self.directory.is_dir() {
             return Err(CliError::NoDirectory { path: self.directory.clone() });
         }
@@ -94,6 +99,7 @@ impl Settings {
             files: self.files.clone(),
             environment: self.environment.variables().clone(),
             sets: self.sets.clone(),
+            names: names.iter().map(ToString::to_string).collect(),
         })?)
     }
 

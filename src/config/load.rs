@@ -4,7 +4,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::discover::{Discovery, dependency, header_or_root};
-use super::document::{Entry, Table, parse_toml};
+use super::document::{Entry, Table, Value, parse_toml};
 use super::files::{DiskFiles, ReadText};
 use super::native::{self, Native};
 use super::project::{ContextRef, ExternalSpec, Find, LoadRequest, Project};
@@ -59,6 +59,15 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     let platforms_span = table.entries.get("platforms").map(|entry: &Entry| entry.node.span.clone());
     let mut project = finish(native, finds, file, root, vars);
     (project.mentioned, project.defaults) = scope.uses(&table);
+    for (group, entry) in group_keys(&table) {
+        if project.components.keys().chain(project.externals.keys()).any(|name| name.as_str() == group) {
+            problems.push(ConfigProblem::Invalid {
+                message: format!("`{group}` is both a group and a component"),
+                help: Some("give one of them another name: on a command line a name means one thing".to_owned()),
+                span: Some(entry.key.clone()),
+            });
+        }
+    }
     if project.platforms.is_empty()
         && problems.is_empty()
         && let Some(span) = platforms_span
@@ -70,6 +79,15 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
         });
     }
     if problems.is_empty() { Ok(project) } else { Err(problems.into()) }
+}
+
+/// The names of `[group]`.
+fn group_keys(table: &Table) -> impl Iterator<Item = (&String, &Entry)> {
+    let groups = match table.entries.get("group").map(|entry| &entry.node.value) {
+        Some(Value::Table(groups)) => Some(&groups.entries),
+        _ => None,
+    };
+    groups.into_iter().flatten()
 }
 
 /// The nearest project file in `directory` or above it.
@@ -202,6 +220,8 @@ fn finish(
         mentioned: std::collections::BTreeSet::new(),
         defaults: IndexMap::new(),
         finds,
+        unselected: IndexMap::new(),
+        warnings: Vec::new(),
         file,
         root,
     }

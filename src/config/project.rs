@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use crate::base::{ComponentName, Epoch, Platform, Prefix, Reference, Repository, Span, Spanned, Tag};
+use crate::base::{ComponentName, Epoch, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, Warning};
 
 /// Where to look for a project and what it may use.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,9 @@ pub struct LoadRequest {
     pub environment: BTreeMap<String, String>,
     /// `--set NAME=VALUE`, in order; the last one of a name wins, over everything else.
     pub sets: Vec<(String, String)>,
+    /// Names on the command line, as typed. Targets of a bake file that `default` does not reach are components only if
+    /// they are named here.
+    pub names: Vec<String>,
 }
 
 /// A project as its files say it: every value validated by itself, paths resolved, nothing compared with anything yet.
@@ -58,6 +61,11 @@ pub struct Project {
     pub defaults: IndexMap<String, Variable>,
     /// Every Dockerfile-like file in the roots of `[discover]` and what it is, by path. Empty without `[discover]`.
     pub finds: Vec<Find>,
+    /// Components of a bake file that were neither asked for nor are reached by `default`, by name; of their settings only
+    /// the references are known.
+    pub unselected: IndexMap<ComponentName, ComponentSpec>,
+    /// What the files say that does not come to pass here, each told once.
+    pub warnings: Vec<Warning>,
 }
 
 /// A file that discovery found.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use indexmap::IndexMap;
 
 use super::draft::{CellDraft, excluded};
-use super::references::References;
+use super::references::{self, References};
 use super::select::select;
 use super::source::{Sources, shown};
 use super::{
@@ -65,6 +65,8 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         finds: project.finds.clone(),
         vars: super::vars::variables(project, planner.used),
         subset: Subset { platforms: options.platforms.is_some(), names: !options.names.is_empty() },
+        unselected: references::unselected(project, options),
+        warnings: project.warnings.clone(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::PlannedVariable;
-use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span};
+use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span, Warning};
 use crate::config::{BuilderSpec, Find, Readiness, SecretSpec};
 
 /// What a command line narrows or replaces.
@@ -34,7 +34,14 @@ impl FromStr for Selector {
 
     /// Takes any text: whether it selects anything is known only to [`plan`](super::plan).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { text: text.to_owned() })
+        Ok(Self::of(text))
+    }
+}
+
+impl Selector {
+    /// Takes any text, as [`FromStr`] does.
+    pub fn of(text: &str) -> Self {
+        Self { text: text.to_owned() }
     }
 }
 
@@ -77,6 +84,19 @@ pub struct Plan {
     pub vars: Vec<PlannedVariable>,
     /// What of the command line narrowed this plan, if anything did.
     pub subset: Subset,
+    /// What is no part of this matrix, but would be if it were named: targets outside a bake file's `default`.
+    pub unselected: Vec<Unselected>,
+    /// What the files say that does not come to pass here.
+    pub warnings: Vec<Warning>,
+}
+
+/// A component that is only built when it is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unselected {
+    /// Its name.
+    pub name: ComponentName,
+    /// What its index is published as, as in [`Component::references`].
+    pub references: Vec<Reference>,
 }
 
 /// What narrowed a plan.

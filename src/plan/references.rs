@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{PlanOptions, PlanProblem, arch_reference};
+use super::{PlanOptions, PlanProblem, Unselected, arch_reference};
 use crate::base::{ComponentName, Platform, Reference, Span, Tag};
 use crate::config::{ComponentSpec, ExternalSpec, Project};
 
@@ -60,6 +60,15 @@ pub(super) fn of_component(
     }
     let tags = std::iter::once(&tag.value).chain(spec.tags.iter().map(|tag| &tag.value)).cloned().collect::<Vec<_>>();
     published(project, options, spec.registries.as_deref(), (&path, &tags), place, problems)
+}
+
+/// What the components would be published as that are not part of this project.
+pub(super) fn unselected(project: &Project, options: &PlanOptions) -> Vec<Unselected> {
+    let one = |(name, spec): (&ComponentName, &ComponentSpec)| {
+        let references = of_component(project, options, name, spec, &mut Vec::new()).all;
+        Unselected { name: name.clone(), references }
+    };
+    project.unselected.iter().map(one).collect()
 }
 
 /// The references of an external: PREFIX/NAME:ITS-OWN-TAG, or what `as` says.

@@ -89,13 +89,12 @@ fn component_names<'a>(
     name: &str,
     components: &'a [Component],
 ) -> Result<BTreeSet<&'a ComponentName>, PlanProblem> {
-    let mut names: BTreeSet<&ComponentName> = components
-        .iter()
-        .map(|component| &component.name)
-        .filter(|known| known.as_str() == name || is_glob(name) && glob_matches(name, known.as_str()))
-        .collect();
+    // A group comes before a component of the same name, which is often one of its members: bake has it so.
+    let members = project.groups.get(name).into_iter().flatten();
+    let mut names: BTreeSet<&ComponentName> = members.map(|member| &member.value).collect();
     if names.is_empty() {
-        names.extend(project.groups.get(name).into_iter().flatten().map(|member| &member.value));
+        let named = |known: &str| known == name || is_glob(name) && glob_matches(name, known);
+        names.extend(components.iter().map(|component| &component.name).filter(|known| named(known.as_str())));
     }
     if !names.is_empty() {
         return Ok(names);
@@ -103,6 +102,7 @@ fn component_names<'a>(
     let known: Vec<&str> = components
         .iter()
         .map(|component| component.name.as_str())
+        .chain(project.unselected.keys().map(ComponentName::as_str))
         .chain(project.groups.keys().map(String::as_str))
         .collect();
     Err(PlanProblem::UnknownComponent {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::base::{CellState, Failure};
+use crate::base::{CellState, Failure, Warning};
 use crate::plan::{CellWork, ComponentKind, NeedReason, Plan};
 use crate::run::{CellReport, IndexReport, Matrix, Outcome};
 
@@ -187,8 +187,19 @@ pub fn plan_document(plan: Option<&Plan>, error: Option<&dyn Failure>) -> String
         "subset": plan.subset.platforms || plan.subset.names,
         "cells": cells.iter().map(cell).collect::<Vec<_>>(),
         "components": plan.components.iter().map(component_document).collect::<Vec<_>>(),
+        "unselected": plan.unselected.iter().map(|one| &one.name).collect::<Vec<_>>(),
+        "warnings": plan.warnings.iter().map(warning_document).collect::<Vec<_>>(),
         "errors": [],
     }))
+}
+
+fn warning_document(warning: &Warning) -> Value {
+    json!({
+        "message": warning.message,
+        "help": warning.help,
+        "path": warning.span.as_ref().map(|span| span.path().display().to_string()),
+        "line": warning.span.as_ref().map(crate::base::Span::line),
+    })
 }
 
 fn component_document(component: &crate::plan::Component) -> Value {

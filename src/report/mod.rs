@@ -14,7 +14,7 @@ mod table;
 
 pub use diagnostic::{Diagnostic, render_all, render_error};
 pub use json::{Delivered, build_document, plan_document, status_document};
-pub use plan::plan_table;
+pub use plan::{plan_table, warnings_text};
 pub use plan_views::{explain_table, plan_dot, plan_mermaid, vars_table};
 pub use progress::{EventLines, Live, Plain, Progress, TerminalSize, View};
 pub use style::{Style, Tone, counted, duration};

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use super::style::{Style, Tone, columns, counted, pad, printable};
-use crate::base::{ComponentName, Platform};
+use crate::base::{ComponentName, Platform, Warning};
 use crate::plan::{CellWork, Component, ComponentKind, Plan};
 
 /// The plan as people read it: components by phase, externals, what is excluded and why, and the sum.
@@ -20,7 +20,26 @@ pub fn plan_table(plan: &Plan, style: &Style) -> String {
         out.push_str("* runs while these are built\n");
     }
     rest(plan, style, &mut out);
+    if !plan.unselected.is_empty() {
+        let names: Vec<&str> = plan.unselected.iter().map(|one| one.name.as_str()).collect();
+        let _ = writeln!(out, "only by name  {}", names.join(", "));
+    }
     let _ = writeln!(out, "\n{}", sum(plan));
+    out
+}
+
+/// Warnings, one after the other, as errors are shown but for the first word.
+pub fn warnings_text(warnings: &[Warning], style: &Style) -> String {
+    let mut out = String::new();
+    for warning in warnings {
+        let _ = writeln!(out, "{} {}", style.paint(Tone::Warn, "warning:"), printable(&warning.message));
+        if let Some(span) = &warning.span {
+            let _ = writeln!(out, "  where   {}:{}", style.path(span.path()), span.line());
+        }
+        if let Some(help) = &warning.help {
+            let _ = writeln!(out, "  fix     {}", printable(help));
+        }
+    }
     out
 }
 

@@ -34,7 +34,10 @@ pub(super) fn name_complete_indexes(
         });
         set.push((reference.clone(), assembled.descriptor));
     }
-    let known: Vec<String> = set.iter().map(|(reference, _)| reference.to_string()).collect();
+    // What can be built by name only is judged when it is named; until then what is there of it stays.
+    let unselected = plan.unselected.iter().flat_map(|one| &one.references);
+    let known: Vec<String> =
+        set.iter().map(|(reference, _)| reference).chain(unselected).map(ToString::to_string).collect();
     let gone: Vec<Reference> = names(layout)?
         .into_iter()
         .filter(|(name, _)| !known.contains(name))

@@ -102,6 +102,8 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         subset: Subset::default(),
         finds: Vec::new(),
         vars: Vec::new(),
+        unselected: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! `corpus/*.cases` hold the files: `==== NAME`, then `arg:`, `env:` and `stdin:` lines, then `---- FILE` with its text
 //! (`quoted`: as a JSON string). `differs:` marks the places where the reference's answer is not what the user meant.
 
+mod selection;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -15,6 +15,7 @@ use crate::cli::{Console, Settings};
 use crate::event::EventSink;
 use crate::report::{
     Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
+    warnings_text,
 };
 use crate::run::{self, BuildOptions, OnFailure, Outcome, Published, PushRequest, RunError, StateDir};
 
@@ -30,6 +31,7 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
             return console.fail(&error);
         }
     };
+    console.tell(&warnings_text(&plans.asked.warnings, &console.err));
     let progress = watch(settings, args.progress.progress, console);
     let events: Arc<dyn EventSink> = progress.clone();
     let done = work(settings, &args, &plans, &state, &events, cancel).await;
@@ -48,7 +50,7 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
 
 /// Everything that is known before anything is contacted.
 fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), CliError> {
-    let project = settings.project()?;
+    let project = settings.project_with(&args.select.names)?;
     let plans = Settings::plans(&project, &args.select, &args.to)?;
     if args.push {
         plans.judged.require_registries().map_err(RunError::from)?;

@@ -60,7 +60,7 @@ pub(super) async fn check(settings: &Settings, args: CheckArgs, console: &Consol
 }
 
 async fn look(settings: &Settings, args: &CheckArgs) -> Result<Vec<Item>, CliError> {
-    let project = settings.project()?;
+    let project = settings.project_with(&args.select.names)?;
     let plan = Settings::plan(&project, &args.select, &ToArgs { to: Vec::new() })?;
     let state = settings.state(&project);
     state.create()?;

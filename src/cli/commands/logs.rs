@@ -6,7 +6,7 @@ use crate::cli::args::{LogsArgs, SelectArgs, ToArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
-use crate::plan::Plan;
+use crate::plan::{Plan, Selector};
 
 /// `catamaran logs`: the full log of a cell's last build, its control characters made visible.
 pub(super) fn logs(settings: &Settings, args: &LogsArgs, console: &Console) -> u8 {
@@ -23,7 +23,9 @@ fn show(settings: &Settings, args: &LogsArgs, console: &Console) -> Result<(), C
             help: Some("leave out `--json`: a log is text".to_owned()),
         });
     }
-    let project = settings.project()?;
+    // The words of a selector are a cell's, too: a target of a bake file may be known by its name only.
+    let named = [Selector::of(args.cell.as_str())];
+    let project = settings.project_with(&named)?;
     let everything = SelectArgs { names: Vec::new(), platform: None };
     let plan = Settings::plan(&project, &everything, &ToArgs { to: Vec::new() })?;
     let cell = find(&plan, &args.cell)?;

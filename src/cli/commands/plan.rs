@@ -3,7 +3,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::plan::{Plan, explain};
-use crate::report::{explain_table, plan_document, plan_dot, plan_mermaid, plan_table, vars_table};
+use crate::report::{explain_table, plan_document, plan_dot, plan_mermaid, plan_table, vars_table, warnings_text};
 
 /// `catamaran plan`: the resolved matrix, or one view of it; nothing is contacted.
 pub(super) fn plan(settings: &Settings, args: &PlanArgs, console: &Console) -> u8 {
@@ -25,7 +25,7 @@ fn text(settings: &Settings, args: &PlanArgs, console: &Console) -> Result<Strin
     if args.print.is_some() {
         return settings.print_bake(&args.select.names);
     }
-    let project = settings.project()?;
+    let project = settings.project_with(&args.select.names)?;
     let plan: Plan = Settings::plan(&project, &args.select, &args.to)?;
     if let Some(name) = &args.explain {
         let parsed = name.parse().ok();
@@ -37,6 +37,7 @@ fn text(settings: &Settings, args: &PlanArgs, console: &Console) -> Result<Strin
         }
         return Ok(explain_table(&found, &console.out));
     }
+    console.tell(&warnings_text(&plan.warnings, &console.err));
     Ok(match (args.graph, args.vars, settings.json) {
         (Some(GraphFormat::Dot), _, _) => plan_dot(&plan),
         (Some(GraphFormat::Mermaid), _, _) => plan_mermaid(&plan),

@@ -39,7 +39,7 @@ async fn work(
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<Published, CliError> {
-    let project = settings.project()?;
+    let project = settings.project_with(&args.select.names)?;
     let plans = Settings::plans(&project, &args.select, &args.to)?;
     let client = settings.registry(Arc::clone(&events))?;
     let request = PushRequest { plan: &plans.asked, whole: &plans.whole };

@@ -31,7 +31,7 @@ pub(super) fn status(settings: &Settings, args: &SelectArgs, console: &Console) 
 }
 
 fn look(settings: &Settings, args: &SelectArgs) -> Result<Matrix, CliError> {
-    let project = settings.project()?;
+    let project = settings.project_with(&args.names)?;
     let plan = Settings::plan(&project, args, &ToArgs { to: Vec::new() })?;
     let mut matrix = run::status(&plan, &settings.state(&project))?;
     // Names are a question about these cells; whether another one is there is not part of it.

@@ -59,6 +59,8 @@ pub struct Resolved {
     pub names: Vec<String>,
     /// Every group with the targets that it comes to.
     pub(super) groups: Vec<(String, Vec<String>)>,
+    /// For a project: the targets that are not selected, as far as they can be resolved.
+    pub(super) others: Vec<super::target::Target>,
     /// The first file that was read.
     pub(super) first_file: PathBuf,
 }
@@ -150,8 +152,8 @@ fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, mode: Mode) -> Resu
     let vars: BTreeMap<String, String> = request.vars.iter().cloned().collect();
     let Defined { definitions, variables, first_file } = define(request, reader, &vars)?;
     let asked = match mode {
-        Mode::Project if request.targets.is_empty() => definitions.everything(),
-        _ => request.targets.clone(),
+        Mode::Print => request.targets.clone(),
+        Mode::Project => definitions.asked_by(&request.targets),
     };
     let overrides = request.all_overrides().map_err(|error| vec![super::resolve::refused(error)])?;
     let mut selection =
@@ -173,7 +175,11 @@ fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, mode: Mode) -> Resu
     names.sort();
     names.dedup();
     let groups = definitions.expanded_groups();
-    Ok(Resolved { selection, variables, names, groups, first_file })
+    let others = match mode {
+        Mode::Print => Vec::new(),
+        Mode::Project => definitions.others(&selection),
+    };
+    Ok(Resolved { selection, variables, names, groups, others, first_file })
 }
 
 struct Defined {
@@ -323,6 +329,7 @@ pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
         environment: request.environment.clone(),
         overrides: overrides.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
         vars,
+        targets: request.names.clone(),
         ..BakeRequest::default()
     };
     let run = || {

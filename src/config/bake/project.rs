@@ -71,7 +71,22 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
         mentioned: BTreeSet::new(),
         defaults: IndexMap::new(),
         finds: Vec::new(),
+        unselected: unselected(resolved, &names),
+        warnings: Vec::new(),
     })
+}
+
+/// The component that a target becomes: in lower case, a run of separators as its first one, none at the ends.
+pub(super) fn component_name(target: &str) -> Option<ComponentName> {
+    let lower = target.to_lowercase();
+    let mut tidy = String::with_capacity(lower.len());
+    for c in lower.chars() {
+        let separator = matches!(c, '-' | '_');
+        if !separator || !tidy.is_empty() && !tidy.ends_with(['-', '_']) {
+            tidy.push(c);
+        }
+    }
+    tidy.trim_end_matches(['-', '_']).parse().ok()
 }
 
 /// The component of every target. Targets may be named in ways that components may not: then the nearest allowed name.
@@ -82,16 +97,7 @@ fn component_names(
     let mut names = BTreeMap::new();
     let mut taken: BTreeMap<ComponentName, &str> = BTreeMap::new();
     for (name, target) in targets {
-        let lower = name.to_lowercase();
-        // A run of separators becomes its first one; at the ends they go.
-        let mut tidy = String::with_capacity(lower.len());
-        for c in lower.chars() {
-            let separator = matches!(c, '-' | '_');
-            if !separator || !tidy.is_empty() && !tidy.ends_with(['-', '_']) {
-                tidy.push(c);
-            }
-        }
-        let Ok(component) = tidy.trim_end_matches(['-', '_']).parse::<ComponentName>() else {
+        let Some(component) = component_name(name) else {
             problems.push(at(target, "", format!("the target `{name}` cannot be a component's name")));
             continue;
         };
@@ -174,13 +180,35 @@ fn groups(
     for (name, members) in &resolved.groups {
         let components: Vec<Spanned<ComponentName>> =
             members.iter().filter_map(|member| names.get(member)).cloned().map(Spanned::unplaced).collect();
-        // A component of the same name is meant by the name itself.
-        let is_component = names.values().any(|own| own.as_str() == name);
-        if !components.is_empty() && !is_component {
+        if !components.is_empty() {
             groups.insert(name.clone(), components);
         }
     }
+    // A target can be named as the file has it, too; and a service with the dots that a target's name cannot have.
+    for (name, component) in names {
+        for alias in [name.clone(), name.replace('_', ".")] {
+            if alias != component.as_str() && !groups.contains_key(&alias) {
+                groups.insert(alias, vec![Spanned::unplaced(component.clone())]);
+            }
+        }
+    }
     groups
+}
+
+/// The targets that are no components of this project; what they are published as is all that counts of them.
+fn unselected(resolved: &Resolved, names: &BTreeMap<String, ComponentName>) -> IndexMap<ComponentName, ComponentSpec> {
+    let mut found = IndexMap::new();
+    for target in &resolved.others {
+        let Some(name) = component_name(&target.name) else { continue };
+        if names.values().any(|own| *own == name) {
+            continue;
+        }
+        let mut spec = ComponentSpec::new(target.span("").cloned());
+        let tags = target.tags.iter().flatten().filter_map(|tag| tag.parse().ok());
+        spec.references = Some(tags.map(Spanned::unplaced).collect());
+        found.insert(name, spec);
+    }
+    found
 }
 
 struct Mapper<'a> {

@@ -3,12 +3,13 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::base::did_you_mean;
+use crate::base::{ComponentName, did_you_mean};
 use crate::config::error::ConfigProblem;
 
 use super::entries::Output;
 use super::glob;
 use super::overrides::{self, Overrides};
+use super::project::component_name;
 use super::target::{Group, Target};
 
 /// Everything that the files define.
@@ -98,14 +99,57 @@ impl Definitions {
         (targets, groups)
     }
 
-    /// What a project of these files is made of: `default` if there is one, else every target that is not hidden.
-    pub(super) fn everything(&self) -> Vec<String> {
+    /// What a project of these files is made of: `default` if there is one, else every target that is not hidden; and what
+    /// the command line names beside that.
+    pub(super) fn asked_by(&self, words: &[String]) -> Vec<String> {
         let default = self.group("default").is_some() || self.targets.iter().any(|target| target.name == "default");
-        if default {
-            return Vec::new();
+        let mut asked: Vec<String> = if default {
+            vec!["default".to_owned()]
+        } else {
+            let names = self.targets.iter().map(|target| &target.name);
+            names.filter(|name| !name.starts_with('_')).cloned().collect()
+        };
+        for name in self.named(words) {
+            if !asked.contains(&name) {
+                asked.push(name);
+            }
         }
-        let names = self.targets.iter().map(|target| target.name.clone());
-        names.filter(|name| !name.starts_with('_')).collect()
+        asked
+    }
+
+    /// The targets outside of `selection`. What is wrong with them matters to nobody who does not ask for them.
+    pub(super) fn others(&self, selection: &Selection) -> Vec<Target> {
+        let rest = self.targets.iter().filter(|target| !selection.targets.contains_key(&target.name));
+        rest.filter_map(|target| self.resolve_target(&target.name, &Overrides::default()).ok()).collect()
+    }
+
+    /// The targets and groups that words of a command line mean: `NAME`, `NAME/PLATFORM` or a glob, of the name in the
+    /// file or of the component that it becomes. A word that means nothing is left to whoever knows every component.
+    pub(super) fn named(&self, words: &[String]) -> Vec<String> {
+        let all: Vec<(&String, Option<ComponentName>)> = {
+            let groups = self.groups.iter().map(|group| (&group.name, None));
+            groups.chain(self.targets.iter().map(|target| (&target.name, component_name(&target.name)))).collect()
+        };
+        let mut found: Vec<String> = Vec::new();
+        for word in words {
+            let word = word.split('/').next().unwrap_or_default();
+            let pattern = word.replace('.', "_");
+            let means = |name: &str, component: Option<&ComponentName>| {
+                let own = component.map(ComponentName::as_str);
+                if glob::is_pattern(&pattern) {
+                    glob::matches(&pattern, name) == Some(true)
+                        || own.is_some_and(|own| glob::matches(word, own) == Some(true))
+                } else {
+                    pattern == name || own == Some(word)
+                }
+            };
+            for (name, _) in all.iter().filter(|(name, component)| means(name, component.as_ref())) {
+                if !found.contains(name) {
+                    found.push((*name).clone());
+                }
+            }
+        }
+        found
     }
 
     /// Every group with the targets that it comes to.

@@ -260,7 +260,7 @@ impl<'a> Scope<'a> {
         if problems.is_empty() {
             for variable in self.variables.values() {
                 for rule in variable.block.body.blocks.iter().filter(|inner| inner.kind == "validation") {
-                    if let Err(problem) = self.validate(&rule.body) {
+                    if let Err(problem) = self.validate(rule) {
                         problems.push(*problem);
                     }
                 }
@@ -289,9 +289,12 @@ impl<'a> Scope<'a> {
         Ok(VariableInfo { name: name.to_owned(), description, ty, value: shown })
     }
 
-    fn validate(&self, rule: &Body) -> Result<(), Fault> {
+    fn validate(&self, rule: &Block) -> Result<(), Fault> {
         let none = BTreeMap::new();
-        let Some(condition) = rule.attribute("condition") else { return Ok(()) };
+        let Some(condition) = rule.body.attribute("condition") else {
+            let help = "write `condition = …` in it, or take it out";
+            return Err(fault_with_help("a validation without a `condition`", help, &rule.span));
+        };
         let span = &condition.value.span;
         let value = self.eval(&condition.value, &none)?;
         if value.is_null() {
@@ -301,7 +304,8 @@ impl<'a> Scope<'a> {
         if value.as_bool() == Some(true) {
             return Ok(());
         }
-        let message = rule.attribute("error_message").map(|message| self.eval(&message.value, &none)).transpose()?;
+        let message =
+            rule.body.attribute("error_message").map(|message| self.eval(&message.value, &none)).transpose()?;
         let message = message.as_ref().and_then(Value::as_str).unwrap_or("the value is not allowed").to_owned();
         Err(fault(format!("validation failed: {message}"), span))
     }

@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod bundle;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod dockerfile;

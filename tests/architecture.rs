@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("event", &["base"]),
+    ("catalogue", &["base"]),
     ("sys", &["base"]),
     ("dockerfile", &["base"]),
     ("config", &["base", "dockerfile"]),
@@ -35,12 +36,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "bundle",
         ],
     ),
-    ("report", &["base", "event", "plan", "verify", "run"]),
+    ("report", &["base", "event", "catalogue", "plan", "verify", "run"]),
     (
         "cli",
         &[
             "base",
             "event",
+            "catalogue",
             "sys",
             "dockerfile",
             "config",

@@ -60,6 +60,11 @@ pub trait Failure: Error + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Exit code of the process that failed, where one did.
+    fn exit_code(&self) -> Option<i32> {
+        None
+    }
+
     /// Where in the user's files it comes from.
     fn span(&self) -> Option<Span> {
         None
@@ -99,6 +104,10 @@ impl Failure for Box<dyn Failure> {
 
     fn output(&self) -> Vec<String> {
         (**self).output()
+    }
+
+    fn exit_code(&self) -> Option<i32> {
+        (**self).exit_code()
     }
 
     fn span(&self) -> Option<Span> {

@@ -92,6 +92,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Show the full log of a cell's last build.
     Logs(LogsArgs),
+    /// Explain a known failure by the id that stands behind its `why`.
+    Explain(ExplainArgs),
 }
 
 /// Which cells.
@@ -277,6 +279,14 @@ pub(super) struct ExportArgs {
     /// How progress is shown.
     #[command(flatten)]
     pub(super) progress: ProgressArgs,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The id, such as C101; all are listed if none is given.
+    #[arg(value_name = "ID")]
+    pub(super) id: Option<String>,
 }
 
 /// `logs`

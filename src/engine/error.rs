@@ -162,6 +162,13 @@ impl Failure for EngineError {
         }
     }
 
+    fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Build { exit_code, .. } => *exit_code,
+            _ => None,
+        }
+    }
+
     fn span(&self) -> Option<Span> {
         match self {
             Self::WrongBase { span, .. } => span.as_deref().cloned(),

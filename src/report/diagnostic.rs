@@ -2,8 +2,9 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::path::PathBuf;
 
-use super::style::{Style, Tone, justified, printable};
+use super::style::{Style, Tone, justified, printable, wrapped};
 use crate::base::{Failure, SourceText};
+use crate::catalogue;
 use crate::run::CellFailure;
 
 /// An error as people read it: what failed, the cause, where, what to do, where the log is, in this order.
@@ -15,6 +16,7 @@ use crate::run::CellFailure;
 ///             6 | FROM registry.example.com/alpine:3.22
 ///           > 7 | RUN apk add nginx
 ///   output  exec /bin/sh: exec format error
+///   why     the program is for another processor than the one that runs it (C101)
 ///   fix     pull a base that has linux/arm64
 ///   log     .catamaran/logs/nginx/linux-arm64.log
 /// ```
@@ -26,7 +28,11 @@ pub struct Diagnostic {
     causes: Vec<String>,
     place: Option<Place>,
     output: Vec<String>,
+    known: Option<&'static str>,
+    why: Option<String>,
     fix: Option<String>,
+    /// What the catalogue advises, where the error itself does not.
+    advice: Option<&'static str>,
     log: Option<PathBuf>,
 }
 
@@ -73,7 +79,19 @@ impl Diagnostic {
                 Place::new(&span.source, first, last)
             })
         });
-        Self { title, causes, place, output: error.output(), fix: error.help(), log: None }
+        let known = catalogue::explain(error);
+        Self {
+            title,
+            causes,
+            place,
+            output: error.output(),
+            known: known.map(|entry| entry.id),
+            why: known.map(|entry| entry.means.to_owned()),
+            // What the error itself advises knows the case, the catalogue only the kind.
+            advice: known.map(|entry| entry.fix).filter(|_| error.help().is_none()),
+            fix: error.help(),
+            log: None,
+        }
     }
 
     /// Reads everything that a failed cell tells.
@@ -104,11 +122,7 @@ impl Diagnostic {
         for (at, text) in self.output.iter().skip(skipped).enumerate() {
             lines.push(labelled(style, if at == 0 { "output" } else { "" }, &printable(text)));
         }
-        if let Some(fix) = &self.fix {
-            for (at, text) in fix.lines().enumerate() {
-                lines.push(labelled(style, if at == 0 { "fix" } else { "" }, &printable(text)));
-            }
-        }
+        self.render_advice(style, &mut lines);
         if let Some(log) = &self.log {
             lines.push(labelled(style, "log", &style.path(log)));
         }
@@ -116,6 +130,23 @@ impl Diagnostic {
             *last = justified(last, &format!("exit {exit}"), style.width);
         }
         lines.join("\n") + "\n"
+    }
+
+    /// Why it happened, and what to do.
+    fn render_advice(&self, style: &Style, lines: &mut Vec<String>) {
+        let mut tell = |label: &str, texts: Vec<String>| {
+            for (at, text) in texts.iter().enumerate() {
+                lines.push(labelled(style, if at == 0 { label } else { "" }, &printable(text)));
+            }
+        };
+        let width = style.width.saturating_sub(LABEL);
+        if let Some(why) = &self.why {
+            let id = self.known.map(|id| format!(" ({id})")).unwrap_or_default();
+            tell("why", wrapped(&format!("{why}{id}"), width));
+        }
+        // An error breaks its own lines, so that a command in it stays whole.
+        tell("fix", self.fix.iter().flat_map(|fix| fix.lines()).map(str::to_owned).collect());
+        tell("fix", self.advice.map(|advice| wrapped(advice, width)).unwrap_or_default());
     }
 }
 
@@ -226,6 +257,12 @@ error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
           > 7 | RUN apk add nginx
   output  first
           \\u{1b}[31mred
+  why     the program is for another processor than the one that is to run it,
+          and no emulator takes it up: the base holds another platform's
+          programs under this platform's name, or the builder lacks the emulator
+          (C101)
+  fix     look at the base for this platform, and at the builder with `catamaran
+          check`
   log     .catamaran/logs/nginx/linux-arm64.log
 ";
         assert_eq!(shown, expected);

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::base::{CellState, Failure, Warning};
+use crate::catalogue;
 use crate::plan::{CellWork, ComponentKind, NeedReason, Plan};
 use crate::run::{CellReport, IndexReport, Matrix, Outcome};
 
@@ -35,13 +36,19 @@ struct CellDocument {
 /// An error in a document.
 fn error_document(error: &dyn Failure) -> Value {
     let span = error.span();
+    let excerpt = error.excerpt();
+    let known = catalogue::explain(error);
     json!({
+        "id": known.map(|entry| entry.id),
         "class": format!("{:?}", error.class()).to_lowercase(),
         "message": error.to_string(),
         "cause": Failure::cause(error).or_else(|| error.source().map(ToString::to_string)),
-        "help": error.help(),
-        "path": span.as_ref().map(|span| span.path().display().to_string()),
-        "line": span.as_ref().map(crate::base::Span::line),
+        "why": known.map(|entry| entry.means),
+        "help": error.help().or_else(|| known.map(|entry| entry.fix.to_owned())),
+        "path": span.as_ref().map(crate::base::Span::path).or(excerpt.as_ref().map(|lines| lines.0.path())).map(shown),
+        "line": span.as_ref().map(crate::base::Span::line).or(excerpt.as_ref().map(|lines| lines.1)),
+        "exit_code": error.exit_code(),
+        "output": error.output(),
     })
 }
 

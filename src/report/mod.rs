@@ -6,6 +6,7 @@
 
 mod diagnostic;
 mod json;
+mod known;
 mod plan;
 mod plan_views;
 mod progress;
@@ -14,6 +15,7 @@ mod table;
 
 pub use diagnostic::{Diagnostic, render_all, render_error};
 pub use json::{Delivered, build_document, plan_document, status_document};
+pub use known::{entry_lines, entry_text};
 pub use plan::{plan_table, warnings_text};
 pub use plan_views::{explain_table, plan_dot, plan_mermaid, vars_table};
 pub use progress::{EventLines, Live, Plain, Progress, TerminalSize, View};

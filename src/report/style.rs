@@ -137,6 +137,21 @@ pub(super) fn fit(text: &str, width: usize, unicode: bool) -> String {
     out
 }
 
+/// `text` in lines of at most `width` columns, broken at blanks; a word that is wider has a line of its own.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// `text` and spaces up to `width` columns.
 pub(super) fn pad(text: &str, width: usize) -> String {
     let mut out = text.to_owned();

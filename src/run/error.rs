@@ -227,6 +227,13 @@ impl Failure for RunError {
         }
     }
 
+    fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Room(error) => error.exit_code(),
+            _ => None,
+        }
+    }
+
     fn span(&self) -> Option<Span> {
         match self {
             Self::NoEmulator(missing) => Some(missing.span.clone()),

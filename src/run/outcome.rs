@@ -184,6 +184,10 @@ impl Failure for CellFailure {
         self.error.output()
     }
 
+    fn exit_code(&self) -> Option<i32> {
+        self.error.exit_code()
+    }
+
     fn span(&self) -> Option<Span> {
         self.error.span()
     }

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod explain;
 mod export;
 mod init;
 mod logs;
@@ -27,6 +28,7 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
         Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,
         Command::Export(args) => Box::pin(export::export(settings, args, console, cancel)).await,
+        Command::Explain(args) => explain::explain(settings, &args, console),
         Command::Logs(args) => logs::logs(settings, &args, console),
     }
 }

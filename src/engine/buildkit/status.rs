@@ -7,6 +7,7 @@ use prost_types::Timestamp;
 
 use super::mask::Mask;
 use super::proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
+use super::words;
 use crate::base::CellId;
 use crate::event::{Event, EventSink, LogStream, StepId, StepPosition};
 
@@ -27,6 +28,8 @@ pub(super) struct Progress {
     mask: Mask,
     steps: HashMap<String, Step>,
     warnings: HashSet<SeenWarning>,
+    /// Steps whose output the daemon cut.
+    clipped: HashSet<String>,
     foreign_bases: Vec<ForeignBase>,
 }
 
@@ -81,7 +84,15 @@ impl Step {
 
 impl Progress {
     pub(super) fn new(cell: CellId, events: Arc<dyn EventSink>, mask: Mask) -> Self {
-        Self { cell, events, mask, steps: HashMap::new(), warnings: HashSet::new(), foreign_bases: Vec::new() }
+        Self {
+            cell,
+            events,
+            mask,
+            steps: HashMap::new(),
+            warnings: HashSet::new(),
+            clipped: HashSet::new(),
+            foreign_bases: Vec::new(),
+        }
     }
 
     /// The stream has ended: lets out what was held back of the steps' output.
@@ -175,7 +186,26 @@ impl Progress {
         }
     }
 
+    /// Warns, once for each step, when the daemon says that it left output out. It has no typed form for that: it writes this
+    /// line into the output (moby/buildkit util/progress/logs).
+    fn tell_clipping(&mut self, vertex: &str, bytes: &[u8]) {
+        const MARK: &[u8] = b"\n[output clipped, log limit ";
+        let Some(at) = bytes.windows(MARK.len()).position(|part| part == MARK) else { return };
+        if !self.clipped.insert(vertex.to_owned()) {
+            return;
+        }
+        let rest = String::from_utf8_lossy(&bytes[at + MARK.len()..]);
+        let limit = rest.split(" reached]").next().unwrap_or_default();
+        let text = format!(
+            "the builder left output of a step out (its limit is {}): start buildkitd with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
+             BUILDKIT_STEP_LOG_MAX_SPEED=-1 to have all of it",
+            words::clip(limit, 20)
+        );
+        self.events.emit(Event::Warning { cell: Some(self.cell.clone()), text });
+    }
+
     fn output(&mut self, vertex: String, stream: i64, bytes: Bytes) {
+        self.tell_clipping(&vertex, &bytes);
         if self.steps.len() < STEPS || self.steps.contains_key(&vertex) {
             self.steps.entry(vertex.clone()).or_default().output.take(&bytes);
         }

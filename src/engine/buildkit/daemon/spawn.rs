@@ -302,6 +302,10 @@ fn environment(options: &DaemonOptions, search: &[PathBuf], run_dir: &RunDir, tm
     set("TMPDIR", tmp.as_os_str().to_owned());
     set("HOME", run_dir.config().into_os_string());
     set("XDG_CONFIG_HOME", run_dir.config().into_os_string());
+    // By default the daemon cuts a step's output at 2 MiB, and beyond 200 KiB in a second; logs are kept whole here
+    // (moby/buildkit util/progress/logs).
+    set("BUILDKIT_STEP_LOG_MAX_SIZE", "-1".into());
+    set("BUILDKIT_STEP_LOG_MAX_SPEED", "-1".into());
     // For an ordinary user runc keeps the state of containers below it.
     set("XDG_RUNTIME_DIR", run_dir.path().as_os_str().to_owned());
     all

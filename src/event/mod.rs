@@ -51,12 +51,14 @@ pub enum Event {
     RunStarted {
         /// Name and tag of the project, for the headline.
         title: String,
-        /// Components and externals.
+        /// Components and externals of these cells.
         components: usize,
-        /// Platforms of the project.
+        /// Platforms of these cells.
         platforms: Vec<Platform>,
         /// Cells that this run is to bring about, excluded ones not counted.
         cells: usize,
+        /// Whether names or platforms on the command line left something out.
+        subset: bool,
     },
     /// A builder answered.
     BuilderReady {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use super::cell::{Inputs, Prepared};
 use super::cells::{Cells, planned};
 use super::heal::{heal, open_layout};
 use super::indexes::{Holes, assemble, name_complete_indexes, platforms_of};
+use super::last::LastRun;
 use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::scans::Scans;
@@ -14,7 +16,7 @@ use super::status::{included, is_shown, status, title};
 use super::{
     BuilderSettings, Builders, CellRecord, CellReport, IndexReport, Matrix, OnFailure, Outcome, RunError, StateDir,
 };
-use crate::base::{ByteSize, CellState, ComponentName, ErrorClass, Failure as _, Platform};
+use crate::base::{ByteSize, CellId, CellState, ComponentName, ErrorClass, Failure as _, Platform};
 use crate::event::{Event, EventSink};
 use crate::plan::{Cell, Component, Plan, Selection};
 use crate::registry::RegistryClient;
@@ -68,6 +70,18 @@ fn unstarted(plan: &Plan, state: &StateDir, error: RunError) -> Outcome {
     Outcome { matrix, error: (!interrupted).then_some(error), interrupted, ..Outcome::default() }
 }
 
+fn headline(plan: &Plan, selected: &[&Cell]) -> Event {
+    let components: BTreeSet<&ComponentName> = selected.iter().map(|cell| &cell.id.component).collect();
+    let platforms: BTreeSet<&Platform> = selected.iter().map(|cell| &cell.id.platform).collect();
+    Event::RunStarted {
+        title: title(plan),
+        components: components.len(),
+        platforms: platforms.into_iter().cloned().collect(),
+        cells: selected.len(),
+        subset: plan.subset.names || plan.subset.platforms,
+    }
+}
+
 fn keep_selected(cells: &mut Vec<CellReport>, plan: &Plan) {
     cells.retain(|report| plan.cell(&report.cell).is_some_and(|cell| is_shown(plan, cell, Selection::Required)));
 }
@@ -94,12 +108,7 @@ async fn run(
     }
     let selected: Vec<&Cell> =
         plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect();
-    events.emit(Event::RunStarted {
-        title: title(plan),
-        components: included(plan).count(),
-        platforms: plan.platforms.clone(),
-        cells: selected.len(),
-    });
+    events.emit(headline(plan, &selected));
     let prepared = prepare(plan, &selected, state, &options.inputs)?;
     let platforms: Vec<Platform> =
         selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
@@ -129,6 +138,11 @@ async fn run(
     };
     builders.close().await;
     let mut outcome = result?;
+    let mut last = LastRun::load(state);
+    last.end(&outcome.matrix.cells);
+    if let Err(error) = last.save(state) {
+        events.emit(Event::Warning { cell: None, text: error.to_string() });
+    }
     let text =
         format!("{} came from the builders, {} went to them", ByteSize(outcome.received), ByteSize(outcome.sent));
     events.emit(Event::Detail { text });
@@ -149,7 +163,11 @@ async fn run(
 /// run that is stopped half-way, even by SIGKILL, must leave holes, not a release mixed from old and new. The blobs stay, so
 /// nothing travels twice.
 fn forget_old(selected: &[&Cell], state: &StateDir) -> Result<(), RunError> {
-    selected.iter().filter(|cell| cell.build().is_some()).try_for_each(|cell| CellRecord::forget(state, &cell.id))
+    let built: Vec<&CellId> = selected.iter().filter(|cell| cell.build().is_some()).map(|cell| &cell.id).collect();
+    let mut last = LastRun::load(state);
+    last.begin(built.iter().copied());
+    last.save(state)?;
+    built.into_iter().try_for_each(|cell| CellRecord::forget(state, cell))
 }
 
 /// Components whose cells all ended well in this run and that still have no index: a hole, whatever the cells say.

@@ -11,6 +11,7 @@ mod cells;
 mod error;
 mod heal;
 mod indexes;
+mod last;
 mod lock;
 mod logs;
 mod mirror;

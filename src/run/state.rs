@@ -19,6 +19,7 @@ use crate::event::{Event, EventSink};
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// rendered/DIGEST/      rendered Dockerfile templates
+/// last-run.json         how the last runs ended for cells without an image
 /// scans.json            what was found in layers, so that none is looked into twice
 /// ```
 ///
@@ -77,6 +78,11 @@ impl StateDir {
     /// What was found in layers, by their digests.
     pub fn scans(&self) -> PathBuf {
         self.root.join("scans.json")
+    }
+
+    /// How the last runs ended for cells without an image.
+    pub fn last_run(&self) -> PathBuf {
+        self.root.join("last-run.json")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::last::LastRun;
 use super::{CellRecord, CellReport, IndexReport, Matrix, RunError, StateDir};
 use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference};
 use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation, names};
@@ -19,10 +20,11 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         Err(StoreError::NotALayout { .. } | StoreError::Absent { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    let last = LastRun::load(state);
     let mut cells = Vec::new();
     let mut images = BTreeMap::new();
     for cell in &plan.cells {
-        let (report, manifest) = look_at(cell, state, layout.as_ref())?;
+        let (report, manifest) = look_at(cell, state, layout.as_ref(), &last)?;
         if let Some(manifest) = manifest {
             images.insert(cell.id.clone(), manifest);
         }
@@ -91,6 +93,7 @@ fn look_at(
     cell: &Cell,
     state: &StateDir,
     layout: Option<&Layout>,
+    last: &LastRun,
 ) -> Result<(CellReport, Option<Descriptor>), RunError> {
     let external = matches!(cell.work, CellWork::Mirror(_));
     let mut report = CellReport::new(cell.id.clone(), CellState::Missing, external);
@@ -100,7 +103,7 @@ fn look_at(
         return Ok((report, None));
     }
     let Some(record) = CellRecord::load(state, &cell.id)? else {
-        report.reason = Some("never built".to_owned());
+        report.reason = Some(last.why(&cell.id).unwrap_or_else(|| "never built".to_owned()));
         return Ok((report, None));
     };
     let Some(layout) = layout else {

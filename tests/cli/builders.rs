@@ -12,6 +12,10 @@ fn a_builder_that_was_named_is_never_replaced() {
         project.run(&["build", "--builder", "unix:///nonexistent/buildkitd.sock"]).shown(),
         str![[r"
 exit 8
+--- stdout
+web/amd64  MISSING never built
+
+0 of 1 cell: 1 missing.                                                   exit 8
 --- stderr
 catamaran | demo latest: 1 component x 1 platform = 1 cell
 error: no builder answers at `[SOCKET] [..]

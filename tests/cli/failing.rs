@@ -60,7 +60,19 @@ bad/amd64 failed at step 3 of 3: RUN for n in 1 2 3; do echo "line $n"; done; ex
 
     // What failed does not count any more, and what was built does.
     let status = project.run(&["status"]).exits(4);
-    assert!(status.stdout.starts_with("2 of 4 cells. missing: after/amd64, bad/amd64"), "{}", status.stdout);
+    assert_data_eq!(
+        status.stdout,
+        str![[r"
+       amd64[..]
+after  MISSING waited for bad/amd64 in[..]
+bad    MISSING failed in the last run:[..]
+good   built[..]
+e = emulated
+
+2 of 4 cells. missing: after/amd64, bad/amd64                             exit 4
+
+"]]
+    );
     project.run(&["export", "x.tar"]).exits(4);
     let document = project.run(&["build", "--json", "--builder", builder()]).exits(3).json();
     let state = |name: &str| {
@@ -75,7 +87,7 @@ bad/amd64 failed at step 3 of 3: RUN for n in 1 2 3; do echo "line $n"; done; ex
     project.write("bad/Dockerfile", SHELL);
     project.run(&["build", "--builder", builder()]).exits(0);
     let status = project.run(&["status"]).exits(0);
-    assert_eq!(status.stdout, "4 of 4 cells: 4 built. 3 indexes.\n");
+    assert!(status.stdout.ends_with("\n\n4 of 4 cells: 4 built. 3 indexes.\n"), "{}", status.stdout);
     project.run(&["verify"]).exits(0);
 }
 
@@ -95,7 +107,8 @@ fn fail_fast_cancels_the_rest() {
     assert_eq!(states, ["failed", "cancelled"]);
     // What a run did not get to is a hole, not an older image beside newer ones.
     let status = project.run(&["status"]).exits(4);
-    assert!(status.stdout.starts_with("0 of 2 cells."), "{}", status.stdout);
+    assert!(status.stdout.contains("\n0 of 2 cells."), "{}", status.stdout);
+    assert!(status.stdout.contains("MISSING cancelled in the last run"), "{}", status.stdout);
 }
 
 #[test]
@@ -174,7 +187,8 @@ fn templates_secrets_and_the_state_directory_are_no_part_of_the_image() {
                             = 11 && cat /run/secrets/key && echo {{{{GREETING}}}} >/greeting && test ! -e /context/.catamaran\n"
     );
     let config = "platforms = [\"linux/amd64\"]\n[vars]\nset = { GREETING = \"hello\" }\n[component.web]\n\
-                  dockerfile = \"Dockerfile.tpl\"\nsecrets = { key = { env = \"KEY\" } }\n";
+                  dockerfile = \"Dockerfile.tpl\"\nsecrets = { key = { env = \"KEY\" } }\n\
+                  foreign = [\"context/rootfs/*\"]\n";
     let project = Project::with_shell(config, &[("Dockerfile.tpl", &template)]);
     let ran = project.run(&["build", "--builder", builder()]).exits(2);
     assert!(ran.stderr.contains("`KEY`, which is not set"), "{}", ran.stderr);

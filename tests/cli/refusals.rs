@@ -170,6 +170,9 @@ fn d18_status_push_and_export_refuse_holes() {
         str![[r"
 exit 4
 --- stdout
+     amd64                arm64
+web  MISSING never built  MISSING never built
+
 0 of 2 cells. missing: web/amd64, web/arm64                               exit 4
 
 "]]

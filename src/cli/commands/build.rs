@@ -148,21 +148,15 @@ impl Done {
         }
     }
 
-    /// Whether any cell was tried: else a table of cells that are missing would only hide the reason.
-    fn started(&self) -> bool {
-        !self.outcome.matrix.cells.is_empty() && (self.outcome.error.is_none() || !self.outcome.failures.is_empty())
-    }
-
+    /// The matrix, then what went wrong, then the sentence that a reader in a hurry looks for: every run ends so, also one
+    /// that did not come to its cells.
     fn show(&self, args: &BuildArgs, console: &Console, code: u8) {
         let matrix = &self.outcome.matrix;
-        if self.started() {
-            console.print(&matrix_table(matrix, &console.out));
+        if matrix.cells.is_empty() {
+            return self.tell_failures(console, Some(code));
         }
-        let last = (!self.started()).then_some(code);
-        self.tell_failures(console, last);
-        if !self.started() {
-            return;
-        }
+        console.print(&matrix_table(matrix, &console.out));
+        self.tell_failures(console, None);
         let right = if code == exit::DONE { duration(self.outcome.took) } else { format!("exit {code}") };
         let mut text = String::from("\n");
         text.push_str(&matrix_sentence(matrix, &right, &console.out));

@@ -18,11 +18,9 @@ pub(super) fn status(settings: &Settings, args: &SelectArgs, console: &Console) 
         console.print(&status_document(&matrix));
         return code;
     }
-    if settings.verbose {
-        console.print(&matrix_table(&matrix, &console.out));
-    }
     let right = if code == exit::DONE { String::new() } else { format!("exit {code}") };
-    console.print(&status_sentence(&matrix, &right, &console.out));
+    let table = matrix_table(&matrix, &console.out);
+    console.print(&format!("{table}\n{}", status_sentence(&matrix, &right, &console.out)));
     if !matrix.unindexed.is_empty() {
         let error = RunError::NoIndex { what: "not complete", components: matrix.unindexed.clone() };
         console.fail(&error);

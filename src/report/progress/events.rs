@@ -51,9 +51,16 @@ fn round(took: Duration) -> f64 {
 
 fn members(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::RunStarted { title, components, platforms, cells } => {
-            ("run-started", json!({"title": title, "components": components, "platforms": platforms, "cells": cells}))
-        }
+        Event::RunStarted { title, components, platforms, cells, subset } => (
+            "run-started",
+            json!({
+                "title": title,
+                "components": components,
+                "platforms": platforms,
+                "cells": cells,
+                "subset": subset,
+            }),
+        ),
         Event::BuilderReady { address, version, platforms } => {
             let platforms: Vec<Value> = platforms
                 .iter()

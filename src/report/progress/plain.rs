@@ -129,13 +129,19 @@ pub(super) fn cell_of(event: &Event) -> Option<&CellId> {
 /// What events of the whole run say, in lines: both views use the same words.
 pub(super) fn notices(event: &Event) -> Vec<String> {
     match event {
-        Event::RunStarted { title, components, platforms, cells } => vec![format!(
-            "{}: {} x {} = {}",
-            printable(title),
-            counted(*components, "component", "components"),
-            counted(platforms.len(), "platform", "platforms"),
-            counted(*cells, "cell", "cells")
-        )],
+        Event::RunStarted { title, components, platforms, cells, subset } => {
+            let components_text = counted(*components, "component", "components");
+            let platforms_text = counted(platforms.len(), "platform", "platforms");
+            let cells_text = counted(*cells, "cell", "cells");
+            let subset = if *subset { " (a subset)" } else { "" };
+            // A component may have fewer platforms than the project: then it is no product, and must not look like one.
+            let text = if components * platforms.len() == *cells {
+                format!("{components_text} x {platforms_text} = {cells_text}")
+            } else {
+                format!("{components_text} on {platforms_text}, {cells_text}")
+            };
+            vec![format!("{}: {text}{subset}", printable(title))]
+        }
         Event::BuilderReady { address, version, platforms } => {
             let how: Vec<String> = platforms
                 .iter()
@@ -205,6 +211,7 @@ mod tests {
                 components: 1,
                 platforms: vec!["arm64".parse().expect("a platform")],
                 cells: 3,
+                subset: false,
             },
             Event::CellStarted { cell: cell(), builder: "unix:///b".to_owned(), attempt: 1 },
             Event::StepStarted {
@@ -243,7 +250,7 @@ mod tests {
         };
         view.event(&end, now + Duration::from_secs(62), &mut out).expect("a vector takes everything");
         let expected = "\
-catamaran | fleet v1: 1 component x 1 platform = 3 cells
+catamaran | fleet v1: 1 component on 1 platform, 3 cells
 backend/arm64 | #1 RUN go build
 catamaran     | 61 s: 0 done, 1 running (backend/arm64 #1 for 61 s), 2 waiting
 backend/arm64 | #1 62.00 half \\u{1b}[2J

@@ -8,7 +8,7 @@ use super::Environment;
 use super::args::{GlobalArgs, SelectArgs, ToArgs};
 use super::error::CliError;
 use crate::base::{CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
-use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, Project, SecretSpec};
+use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, LockFile, Project, SecretSpec};
 use crate::engine::EngineError;
 use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
 use crate::engine::buildkit::{StartOptions, start};
@@ -146,6 +146,11 @@ impl Settings {
         };
         let options = PlanOptions { platforms, names, to, build_platform: None };
         Ok(plan::plan(project, &options, &DiskFiles)?)
+    }
+
+    /// What `catamaran.lock` beside the project file says, if there is one.
+    pub(super) fn lock(plan: &Plan) -> Result<Option<LockFile>, CliError> {
+        Ok(LockFile::read(&LockFile::path_beside(&plan.file), &DiskFiles)?)
     }
 
     /// The state directory of a project.

@@ -13,7 +13,7 @@ pub(super) const ATTESTATION_TYPE: &str = "vnd.docker.reference.type";
 /// The value of [`ATTESTATION_TYPE`].
 pub(super) const ATTESTATION_MANIFEST: &str = "attestation-manifest";
 /// Digest of the image that an attestation is about.
-const ATTESTATION_SUBJECT: &str = "vnd.docker.reference.digest";
+pub(super) const ATTESTATION_SUBJECT: &str = "vnd.docker.reference.digest";
 
 /// On an index that holds a subset of an upstream one: the upstream index's digest.
 pub const UPSTREAM_DIGEST: &str = "dev.catamaran.upstream.digest";
@@ -128,6 +128,55 @@ fn attestation_entry(attestation: &Descriptor, subject: &Descriptor) -> Descript
     descriptor
 }
 
+/// What of an upstream index belongs to some platforms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamPart {
+    /// Whether these are all the platforms it has images for: then the index itself stands, byte for byte.
+    pub whole: bool,
+    /// The entries that have to be in the layout, as upstream has them: for a whole index all of them, attestations and
+    /// artifacts too; else the images in the order of their platforms, then the attestations about them.
+    pub entries: Vec<Descriptor>,
+}
+
+/// The part of an upstream index that `platforms` are.
+///
+/// An entry that says no platform (an artifact, an attestation) makes no index larger than what is asked for; one for a
+/// platform that cannot be named here does, and so does an index within the index.
+pub fn upstream_part(upstream: &RawManifest, platforms: &[Platform]) -> Result<UpstreamPart, ImageError> {
+    let ManifestBody::Index { manifests, .. } = &upstream.parsed else {
+        let Descriptor { digest, media_type, .. } = upstream.descriptor.clone();
+        return Err(ImageError::NotAnImage { digest, media_type });
+    };
+    let image_of = |entry: &&Descriptor| entry.kind() == MediaKind::Manifest && !is_attestation(entry);
+    let mut wanted: Vec<&Platform> = platforms.iter().collect();
+    wanted.sort();
+    wanted.dedup();
+    let mut chosen = Vec::new();
+    for platform in &wanted {
+        // First match wins (image-spec, "image-index"), as it does for every puller of the upstream index.
+        let is_for = |entry: &&Descriptor| entry_platform(entry) == Some(Ok((*platform).clone()));
+        let Some(entry) = manifests.iter().filter(image_of).find(is_for) else {
+            let (index, platform) = (upstream.descriptor.digest, Box::new((*platform).clone()));
+            return Err(ImageError::NoSuchPlatform { index, platform });
+        };
+        chosen.push(entry.clone());
+    }
+    let asked_for = |entry: &Descriptor| match entry_platform(entry) {
+        Some(Ok(platform)) => wanted.contains(&&platform),
+        Some(Err(_)) => false,
+        None => true,
+    };
+    if manifests.iter().all(|entry| entry.kind() != MediaKind::Index && (is_attestation(entry) || asked_for(entry))) {
+        return Ok(UpstreamPart { whole: true, entries: manifests.clone() });
+    }
+    let subjects: Vec<String> = chosen.iter().map(|entry| entry.digest.to_string()).collect();
+    for subject in subjects {
+        let about = |entry: &&Descriptor| entry.annotation(ATTESTATION_SUBJECT) == Some(subject.as_str());
+        chosen.extend(manifests.iter().filter(|entry| is_attestation(entry)).filter(about).cloned());
+    }
+    Ok(UpstreamPart { whole: false, entries: chosen })
+}
+
 /// The index of just `platforms` of an upstream index that is in the layout.
 ///
 /// Where that is every image of it, the upstream index itself, byte for byte. Otherwise a new index with the upstream's
@@ -135,30 +184,10 @@ fn attestation_entry(attestation: &Descriptor, subject: &Descriptor) -> Descript
 /// blobs of the entries need not be in the layout.
 pub fn subset_index(layout: &Layout, upstream: &Descriptor, platforms: &[Platform]) -> Result<Assembled, ImageError> {
     let raw = RawManifest::read(layout, upstream)?;
-    let ManifestBody::Index { manifests, .. } = &raw.parsed else {
-        return Err(ImageError::NotAnImage { digest: upstream.digest, media_type: upstream.media_type.clone() });
-    };
-    let image_of = |entry: &&Descriptor| entry.kind() == MediaKind::Manifest && !is_attestation(entry);
-    let mut wanted: Vec<&Platform> = platforms.iter().collect();
-    wanted.sort();
-    wanted.dedup();
-    let mut chosen = Vec::new();
-    for platform in wanted {
-        // First match wins (image-spec, "image-index"), as it does for every puller of the upstream index.
-        let found = manifests.iter().filter(image_of).find(|entry| entry_platform(entry) == Some(Ok(platform.clone())));
-        let Some(entry) = found else {
-            return Err(ImageError::NoSuchPlatform { index: upstream.digest, platform: Box::new(platform.clone()) });
-        };
-        chosen.push(entry.clone());
-    }
-    if chosen.len() == manifests.iter().filter(image_of).count() {
+    let part = upstream_part(&raw, platforms)?;
+    if part.whole {
         return Ok(Assembled { descriptor: upstream.bare(), bytes: raw.bytes });
     }
-    let subjects: Vec<String> = chosen.iter().map(|entry| entry.digest.to_string()).collect();
-    for subject in subjects {
-        let about = |entry: &&Descriptor| entry.annotation(ATTESTATION_SUBJECT) == Some(subject.as_str());
-        chosen.extend(manifests.iter().filter(|entry| is_attestation(entry)).filter(about).cloned());
-    }
     let annotations = BTreeMap::from([(UPSTREAM_DIGEST.to_owned(), upstream.digest.to_string())]);
-    write_index(layout, &chosen, &annotations)
+    write_index(layout, &part.entries, &annotations)
 }

@@ -179,3 +179,8 @@ pub fn is_attestation(entry: &Descriptor) -> bool {
     entry.annotation(super::index::ATTESTATION_TYPE) == Some(super::index::ATTESTATION_MANIFEST)
         || entry.artifact_type.as_deref() == Some(media_type::IN_TOTO)
 }
+
+/// The image that an index entry is an attestation about, where it says so.
+pub fn attestation_subject(entry: &Descriptor) -> Option<Digest> {
+    entry.annotation(super::index::ATTESTATION_SUBJECT)?.parse().ok().filter(|_| is_attestation(entry))
+}

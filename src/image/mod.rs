@@ -15,8 +15,8 @@ mod names;
 pub use closure::{children, closure};
 pub use config::{ImageConfig, layer_origins, platform_of};
 pub use error::ImageError;
-pub use index::{Assembled, IndexEntry, UPSTREAM_DIGEST, assemble_index, subset_index};
-pub use manifest::{MANIFEST_LIMIT, ManifestBody, RawManifest, entry_platform, is_attestation};
+pub use index::{Assembled, IndexEntry, UPSTREAM_DIGEST, UpstreamPart, assemble_index, subset_index, upstream_part};
+pub use manifest::{MANIFEST_LIMIT, ManifestBody, RawManifest, attestation_subject, entry_platform, is_attestation};
 pub use names::{NAME_ANNOTATIONS, named_entry, names, publish_name, publish_names, unpublish};
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::client::Target;
 use super::pace::Tries;
 use super::response::Response;
 use super::trouble::Trouble;
-use super::{RegistryClient, RegistryError};
+use super::{Meter, RegistryClient, RegistryError};
 use crate::base::{Descriptor, Repository};
 use crate::store::{BlobWriter, Layout, StoreError};
 
@@ -91,44 +91,92 @@ impl RegistryClient {
 
     /// Brings a blob into the layout, verified while it streams; nothing moves if it is there.
     ///
-    /// A connection that breaks is continued at the byte that was reached. The blob is visible and durable when this
-    /// returns, and not there at all before. Dropping the future leaves nothing behind.
+    /// A connection that breaks is continued at the byte that was reached, also by a later run: what arrived of a large blob
+    /// stays under a temporary name. The blob is visible and durable when this returns, and not there at all before.
     pub async fn fetch_blob(
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
         layout: &Layout,
     ) -> Result<(), RegistryError> {
-        if on_disk({
+        self.fetch_blob_metered(repository, descriptor, layout, None).await
+    }
+
+    /// As [`RegistryClient::fetch_blob`], counting on `meter`; bytes that are there already count as arrived.
+    pub async fn fetch_blob_metered(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        layout: &Layout,
+        meter: Option<&Meter>,
+    ) -> Result<(), RegistryError> {
+        let count = |bytes: u64| {
+            if let Some(meter) = meter {
+                meter.add(bytes);
+            }
+        };
+        let (digest, size) = (descriptor.digest, descriptor.size);
+        let begin = {
             let (layout, descriptor) = (layout.clone(), descriptor.clone());
-            move || layout.has(&descriptor)
-        })
-        .await?
-        {
+            move || if layout.has(&descriptor)? { Ok(None) } else { layout.resume(&descriptor.digest).map(Some) }
+        };
+        let Some(mut writer) = on_disk(begin).await? else {
+            count(size);
             return Ok(());
-        }
+        };
+        let mut resumed = writer.written() > 0;
+        count(writer.written().min(size));
         let target = self.target(repository);
-        let mut writer = layout.writer()?;
+        loop {
+            writer = self.fetch_to_end(&target, descriptor, writer, meter).await?;
+            match on_disk(move || writer.commit(Some(digest), Some(size))).await {
+                Ok(_) => return Ok(()),
+                // What an earlier run left may be what is wrong; what came in this run is not.
+                Err(RegistryError::Store(StoreError::Corrupt { .. } | StoreError::WrongSize { .. })) if resumed => {
+                    resumed = false;
+                    if let Some(meter) = meter {
+                        meter.take_back(size);
+                    }
+                    writer = layout.resume(&digest)?;
+                    writer.restart()?;
+                }
+                Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => {
+                    return Err(RegistryError::Integrity {
+                        what: format!("blob `{digest}` of `{}`", target.shown()),
+                        reason: format!("its bytes hash to `{found}`"),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads a blob to its end, through as many connections as it takes.
+    async fn fetch_to_end(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        mut writer: BlobWriter,
+        meter: Option<&Meter>,
+    ) -> Result<BlobWriter, RegistryError> {
         let mut tries = Tries::new(self.options().retry);
         loop {
             let before = writer.written();
-            let (back, result) = self.fetch_rest(&target, descriptor, writer).await?;
+            let (back, result) = self.fetch_rest(target, descriptor, writer, meter).await?;
             writer = back;
-            let Err(trouble) = result else { break };
+            let Err(trouble) = result else { return Ok(writer) };
             // Each piece that arrived is progress: a way that breaks every few seconds still leads to the end.
             if writer.written() > before {
                 tries = Tries::new(self.options().retry);
             }
-            self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await?;
-        }
-        let (digest, size) = (descriptor.digest, descriptor.size);
-        match on_disk(move || writer.commit(Some(digest), Some(size))).await {
-            Ok(_) => Ok(()),
-            Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => Err(RegistryError::Integrity {
-                what: format!("blob `{digest}` of `{}`", target.shown()),
-                reason: format!("its bytes hash to `{found}`"),
-            }),
-            Err(error) => Err(error),
+            writer.keep_partial(writer.written() >= WORTH_KEEPING);
+            if let Err(error) = self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await {
+                // What a registry sends that is wrong is nothing to go on with.
+                if matches!(error, RegistryError::Integrity { .. }) {
+                    writer.keep_partial(false);
+                }
+                return Err(error);
+            }
         }
     }
 
@@ -139,11 +187,14 @@ impl RegistryClient {
         target: &Target,
         descriptor: &Descriptor,
         mut writer: BlobWriter,
+        meter: Option<&Meter>,
     ) -> Result<(BlobWriter, Result<(), Trouble>), RegistryError> {
-        let start = writer.written();
+        let mut start = writer.written();
         if start >= descriptor.size && descriptor.size > 0 {
             return Ok((writer, Ok(())));
         }
+        // Also what a caller that gives up in the middle leaves is worth going on with.
+        writer.keep_partial(descriptor.size >= WORTH_KEEPING);
         let response = match self.ask_for_rest(target, descriptor, start).await {
             Ok(response) => response,
             Err(trouble) => return Ok((writer, Err(trouble))),
@@ -151,9 +202,18 @@ impl RegistryClient {
         match response.status().as_u16() {
             // The answer to a range must begin where it was asked to (RFC 9110, section 15.3.7): nothing else is appended.
             206 if start > 0 && starts_at(&response) == Some(start) => {}
-            200 => writer.restart()?,
+            200 => {
+                writer.restart()?;
+                if let Some(meter) = meter {
+                    meter.take_back(start);
+                }
+                start = 0;
+            }
             _ => {
                 writer.restart()?;
+                if let Some(meter) = meter {
+                    meter.take_back(start);
+                }
                 let wrong = response.wrong("it sent another part than the one asked for");
                 return Ok((writer, Err(Trouble::passing(wrong))));
             }
@@ -169,7 +229,7 @@ impl RegistryClient {
             }
             (writer, result)
         });
-        let received = receive(response, &sender, descriptor, start).await;
+        let received = receive(response, &sender, descriptor, (start, meter)).await;
         drop(sender);
         let (writer, written) = writing.await.map_err(|error| RegistryError::Setup { reason: error.to_string() })?;
         written?;
@@ -202,6 +262,9 @@ impl RegistryClient {
     }
 }
 
+/// A blob whose beginning is worth keeping for another run, in bytes: a smaller one comes again sooner than it is found.
+const WORTH_KEEPING: u64 = 1 << 20;
+
 /// Pieces between the connection and the disk.
 const AHEAD: usize = 4;
 
@@ -210,9 +273,9 @@ async fn receive(
     mut response: Response,
     sender: &mpsc::Sender<Bytes>,
     descriptor: &Descriptor,
-    start: u64,
+    (start, meter): (u64, Option<&Meter>),
 ) -> Result<(), Trouble> {
-    let mut seen = if response.status().as_u16() == 206 { start } else { 0 };
+    let mut seen = start;
     while let Some(chunk) = response.chunk().await? {
         seen += chunk.len() as u64;
         if seen > descriptor.size {
@@ -220,6 +283,9 @@ async fn receive(
                 what: format!("blob `{}`", descriptor.digest),
                 reason: format!("the registry sends more than the {} bytes of its descriptor", descriptor.size),
             }));
+        }
+        if let Some(meter) = meter {
+            meter.add(chunk.len() as u64);
         }
         if sender.send(chunk).await.is_err() {
             // The disk failed: its error is told by the writer.

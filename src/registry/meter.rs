@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::base::ByteSize;
 use crate::event::{Event, EventSink};
 
-/// How far a push is, told at most ten times a second.
-pub(super) struct Meter {
+/// How far a transfer is, told at most ten times a second.
+pub struct Meter {
     what: String,
     done: AtomicU64,
     total: u64,
@@ -20,7 +20,8 @@ pub(super) struct Meter {
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl Meter {
-    pub(super) fn new(what: String, total: u64, events: Arc<dyn EventSink>) -> Self {
+    /// Counts to `total` bytes, telling `events` as [`Event::Transfer`] of `what`.
+    pub fn new(what: String, total: u64, events: Arc<dyn EventSink>) -> Self {
         Self { what, done: AtomicU64::new(0), total, started: Instant::now(), told: AtomicU64::new(0), events }
     }
 
@@ -42,7 +43,7 @@ impl Meter {
     }
 
     /// Tells the end, whatever was counted on the way.
-    pub(super) fn finish(&self) {
+    pub fn finish(&self) {
         self.tell(self.total);
     }
 

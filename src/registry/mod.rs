@@ -38,6 +38,7 @@ pub use auth::CredentialFiles;
 pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
 pub use manifest::Fetched;
+pub use meter::Meter;
 pub use options::{NoCredentials, RegistryOptions, RetryPolicy, Timeouts};
 pub use push::{Release, ReleaseItem, push};
 pub use receipt::{Confirmation, PushReceipt, RepositoryReceipt, TagChange, TagReceipt};

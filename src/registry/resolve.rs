@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::auth::Scopes;
 use super::client::Target;
-use super::manifest::{MANIFEST_LIMIT, name_of};
+use super::manifest::MANIFEST_LIMIT;
 use super::{Fetched, RegistryClient, RegistryError};
 use crate::base::{Descriptor, MediaKind, Platform, Reference};
 
@@ -57,9 +57,21 @@ impl RegistryClient {
     /// The first matching entry of an index counts (image-spec, image-index). A platform that is not there is
     /// [`RegistryError::NotFound`], naming the platform and those that are.
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
+        let root = self.fetch_manifest(reference).await?;
+        let manifest = self.resolve_in(reference, &root, platform).await?;
+        Ok(Resolved { root, manifest })
+    }
+
+    /// The image manifest for `platform` behind `root`, which is what `reference` points to: asked once, it means the same
+    /// for every platform, also where the tag moves meanwhile. Errors as [`RegistryClient::resolve`].
+    pub async fn resolve_in(
+        &self,
+        reference: &Reference,
+        root: &Fetched,
+        platform: &Platform,
+    ) -> Result<Fetched, RegistryError> {
         let target = self.target(reference.repository());
         let scopes = Scopes::pull(&target.path);
-        let root = self.get_manifest(&target, &name_of(reference), reference.digest().copied(), &scopes).await?;
         let mut current = root.clone();
         for _ in 0..DEPTH {
             if current.descriptor.kind() != MediaKind::Index {
@@ -85,14 +97,14 @@ impl RegistryClient {
         target: &Target,
         reference: &Reference,
         platform: &Platform,
-        root: Fetched,
+        root: &Fetched,
         manifest: Fetched,
-    ) -> Result<Resolved, RegistryError> {
+    ) -> Result<Fetched, RegistryError> {
         let body: ManifestBody = parsed(&manifest, target)?;
         let config = self.small_blob(target, &body.config).await?;
         let found = serde_json::from_slice::<ConfigBody>(&config).ok().and_then(|config| config.platform());
         if found.as_ref() == Some(platform) {
-            return Ok(Resolved { root, manifest });
+            return Ok(manifest);
         }
         let found = found.map_or_else(|| "no platform".to_owned(), |found| format!("`{found}`"));
         if root.descriptor.digest == manifest.descriptor.digest {

@@ -7,16 +7,15 @@ use tokio_util::sync::CancellationToken;
 use super::cell::{Inputs, Prepared};
 use super::cells::{Cells, planned};
 use super::heal::{heal, open_layout};
-use super::indexes::{Holes, assemble, name_complete_indexes, platforms_of};
+use super::indexes::{Joined, name_complete_indexes, whole_index};
 use super::last::LastRun;
 use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::scans::Scans;
 use super::status::{included, is_shown, status, title};
-use super::{
-    BuilderSettings, Builders, CellRecord, CellReport, IndexReport, Matrix, OnFailure, Outcome, RunError, StateDir,
-};
+use super::{Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, StateDir};
 use crate::base::{ByteSize, CellId, CellState, ComponentName, ErrorClass, Failure as _, Platform};
+use crate::config::LockFile;
 use crate::event::{Event, EventSink};
 use crate::plan::{Cell, Component, Plan, Selection};
 use crate::registry::RegistryClient;
@@ -28,6 +27,8 @@ pub struct BuildOptions {
     pub builders: BuilderSettings,
     /// Fetches externals.
     pub registry: RegistryClient,
+    /// What images from outside are, as far as `catamaran.lock` fixes it.
+    pub lock: Option<LockFile>,
     /// `--jobs`: cells at once over all builders; by default as many as the builders say.
     pub jobs: Option<usize>,
     /// What a failed cell means for the others.
@@ -124,7 +125,8 @@ async fn run(
         .and_then(|()| forget_old(&selected, state));
     let result = match ready {
         Ok(()) => {
-            let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone()));
+            let bases = Bases::new(options.lock.clone().unwrap_or_default());
+            let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), bases, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
             let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
@@ -147,16 +149,31 @@ async fn run(
         format!("{} came from the builders, {} went to them", ByteSize(outcome.received), ByteSize(outcome.sent));
     events.emit(Event::Detail { text });
     match join(plan, whole, state, &layout) {
-        Ok(indexes) => {
+        Ok(joined) => {
             // A component that is not selected has an index of its own right, but is none of this run's results.
-            let ran =
-                |index: &IndexReport| outcome.matrix.cells.iter().any(|cell| cell.cell.component == index.component);
-            outcome.matrix.indexes = indexes.into_iter().filter(ran).collect();
+            let ran = |name: &ComponentName| outcome.matrix.cells.iter().any(|cell| cell.cell.component == *name);
+            let indexes = joined.reports.into_iter().filter(|index| ran(&index.component)).collect();
+            let mine = |trouble: &RunError| match trouble {
+                RunError::Index { component, .. } => ran(component),
+                _ => true,
+            };
+            let (mine, others): (Vec<_>, Vec<_>) = joined.troubles.into_iter().partition(mine);
+            for trouble in others {
+                events.emit(Event::Warning { cell: None, text: in_one_line(&trouble) });
+            }
+            outcome.matrix.indexes = indexes;
             outcome.matrix.unindexed = unindexed(plan, &outcome.matrix);
+            outcome.error = RunError::of_many(mine);
         }
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// An error and its source.
+fn in_one_line(error: &RunError) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    format!("{error}{source}")
 }
 
 /// Takes away the records of what is about to be built. From here on an old image may be one that the new ones do not fit: a
@@ -198,22 +215,26 @@ pub(super) fn prepare(
 }
 
 /// Writes the indexes: those of the whole matrix under their names, and for a subset its own without a name.
-fn join(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec<IndexReport>, RunError> {
+fn join(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<Joined, RunError> {
     let named = name_complete_indexes(whole, state, layout)?;
     if !plan.subset.platforms {
         return Ok(named);
     }
-    let mut reports = Vec::new();
+    let mut joined = Joined { troubles: named.troubles, ..Joined::default() };
     for component in included(plan) {
-        let Some(assembled) = assemble(plan, component, state, layout, Holes::Refuse)? else { continue };
-        let Some(reference) = component.references.first() else { continue };
-        reports.push(IndexReport {
-            component: component.name.clone(),
-            reference: reference.clone(),
-            digest: assembled.descriptor.digest,
-            platforms: platforms_of(&assembled)?,
-        });
+        match whole_index(plan, component, state, layout) {
+            Ok(found) => joined.reports.extend(found.map(|(report, _)| report)),
+            Err(error) if error.class() == ErrorClass::Disk => return Err(error),
+            // What is wrong with the whole is told once.
+            Err(_)
+                if joined.troubles.iter().any(
+                    |known| matches!(known, RunError::Index { component: name, .. } if *name == component.name),
+                ) => {}
+            Err(error) => {
+                joined.troubles.push(RunError::Index { component: component.name.clone(), source: Box::new(error) });
+            }
+        }
     }
-    reports.sort_by(|left, right| left.component.cmp(&right.component));
-    Ok(reports)
+    joined.reports.sort_by(|left, right| left.component.cmp(&right.component));
+    Ok(joined)
 }

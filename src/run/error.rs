@@ -51,6 +51,34 @@ pub enum RunError {
         /// The components.
         components: Vec<ComponentName>,
     },
+    /// The images of a component are there, and its index could not be made.
+    #[error("the index of `{component}` cannot be made")]
+    Index {
+        /// The component.
+        component: ComponentName,
+        /// Why not.
+        source: Box<RunError>,
+    },
+    /// An index refers to something that is not there.
+    #[error("what it refers to is not all there: {reason}")]
+    Dangling {
+        /// What is missing.
+        reason: String,
+    },
+    /// The platforms of an external come from different upstream releases.
+    #[error("`{component}` was mirrored at different times, and upstream changed in between")]
+    Moved {
+        /// The external.
+        component: ComponentName,
+    },
+    /// Several independent things went wrong; the first one is told, the rest is in [`Failure::others`].
+    #[error("{first}")]
+    Several {
+        /// What went wrong first.
+        first: Box<RunError>,
+        /// What else did.
+        rest: Vec<RunError>,
+    },
     /// A build secret is to come from a variable that is not set.
     #[error(
         "component `{component}`: the secret `{secret}` is to come from the variable `{variable}`, which is not set"
@@ -138,6 +166,14 @@ impl RunError {
         Self::State { action, path: path.to_owned(), source }
     }
 
+    /// One error out of all that were seen; `None` if there were none.
+    pub(super) fn of_many(errors: Vec<Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let first = errors.next()?;
+        let rest: Vec<Self> = errors.collect();
+        Some(if rest.is_empty() { first } else { Self::Several { first: Box::new(first), rest } })
+    }
+
     /// Another room's error, passed on as it is.
     pub fn room(error: impl Failure) -> Self {
         Self::Room(Box::new(error))
@@ -176,7 +212,11 @@ impl Failure for RunError {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) | Self::OtherNative(_) => ErrorClass::Preflight,
             Self::Services { .. } => ErrorClass::Unsupported,
-            Self::Incomplete { .. } | Self::NoIndex { .. } => ErrorClass::Incomplete,
+            Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } | Self::Moved { .. } => {
+                ErrorClass::Incomplete
+            }
+            Self::Index { source, .. } => source.class(),
+            Self::Several { first, .. } => first.class(),
             Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => ErrorClass::Config,
             Self::Room(error) => error.class(),
             Self::Internal { .. } => ErrorClass::Internal,
@@ -201,7 +241,12 @@ impl Failure for RunError {
                 "name that platform first in the builder's list:\n[builder.NAME] address = \"{}\" platforms = [\"{}\", …]",
                 other.builder, other.native
             )),
-            Self::Incomplete { .. } | Self::NoIndex { .. } => Some("run `catamaran build`".to_owned()),
+            Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } => {
+                Some("run `catamaran build`".to_owned())
+            }
+            Self::Moved { component } => Some(format!("mirror all of it: `catamaran build {component}`")),
+            Self::Index { source, .. } => source.help(),
+            Self::Several { first, .. } => first.help(),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
             Self::Services { name } => {
                 Some(format!("take [service.{name}] out, and have what needs it find the server by another way"))
@@ -216,6 +261,9 @@ impl Failure for RunError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Room(error) => Failure::cause(error),
+            Self::Several { first, .. } => std::error::Error::source(first.as_ref())
+                .map(ToString::to_string)
+                .or_else(|| Failure::cause(first.as_ref())),
             _ => None,
         }
     }
@@ -253,6 +301,7 @@ impl Failure for RunError {
     fn others(&self) -> Vec<&dyn Failure> {
         match self {
             Self::Room(error) => error.others(),
+            Self::Several { rest, .. } => rest.iter().map(|error| error as &dyn Failure).collect(),
             _ => Vec::new(),
         }
     }

@@ -2,37 +2,44 @@ use std::collections::BTreeMap;
 
 use super::status::included;
 use super::{CellRecord, IndexReport, RunError, StateDir};
-use crate::base::{Descriptor, Reference};
+use crate::base::{Descriptor, ErrorClass, Failure as _, MediaKind, Reference};
 use crate::image::{
     Assembled, IndexEntry, ManifestBody, RawManifest, assemble_index, entry_platform, is_attestation, names,
     publish_names, subset_index,
 };
 use crate::plan::{Cell, Component, ComponentKind, Plan, Selection};
 use crate::store::Layout;
-use crate::verify::presence;
+use crate::verify::{Presence, presence};
+
+/// What came of joining.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    /// The indexes that are named now, sorted by component.
+    pub(super) reports: Vec<IndexReport>,
+    /// Why components whose cells are there have none. One component's trouble is none of the others'.
+    pub(super) troubles: Vec<RunError>,
+}
 
 /// Joins the images of every component whose cells are all there into its index, and makes `index.json` name exactly these.
 ///
 /// `plan` must hold the whole matrix of the project. Works from the cells' records, so that equal records give equal indexes
 /// whatever was built in this run. Names of components that have a hole, of earlier tags and of components that are gone
 /// are taken away: a name in `index.json` stands for something complete.
-pub(super) fn name_complete_indexes(
-    plan: &Plan,
-    state: &StateDir,
-    layout: &Layout,
-) -> Result<Vec<IndexReport>, RunError> {
-    let mut reports = Vec::new();
+pub(super) fn name_complete_indexes(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Joined, RunError> {
+    let mut joined = Joined::default();
     let mut set: Vec<(Reference, Descriptor)> = Vec::new();
     for component in included(plan) {
-        let Some(assembled) = assemble(plan, component, state, layout, Holes::Refuse)? else { continue };
-        let Some(reference) = component.references.first() else { continue };
-        reports.push(IndexReport {
-            component: component.name.clone(),
-            reference: reference.clone(),
-            digest: assembled.descriptor.digest,
-            platforms: platforms_of(&assembled)?,
-        });
-        set.push((reference.clone(), assembled.descriptor));
+        match whole_index(plan, component, state, layout) {
+            Ok(Some((report, index))) => {
+                set.push((report.reference.clone(), index));
+                joined.reports.push(report);
+            }
+            Ok(None) => {}
+            Err(error) if error.class() == ErrorClass::Disk => return Err(error),
+            Err(error) => {
+                joined.troubles.push(RunError::Index { component: component.name.clone(), source: Box::new(error) });
+            }
+        }
     }
     // What can be built by name only is judged when it is named; until then what is there of it stays.
     let unselected = plan.unselected.iter().flat_map(|one| &one.references);
@@ -44,8 +51,30 @@ pub(super) fn name_complete_indexes(
         .filter_map(|(name, _)| name.parse().ok())
         .collect();
     publish_names(layout, &set, &gone)?;
-    reports.sort_by(|left, right| left.component.cmp(&right.component));
-    Ok(reports)
+    joined.reports.sort_by(|left, right| left.component.cmp(&right.component));
+    Ok(joined)
+}
+
+/// The index of one component, proven to be there with all that it refers to; `None` where a cell is not.
+pub(super) fn whole_index(
+    plan: &Plan,
+    component: &Component,
+    state: &StateDir,
+    layout: &Layout,
+) -> Result<Option<(IndexReport, Descriptor)>, RunError> {
+    let Some(assembled) = assemble(plan, component, state, layout, Holes::Refuse)? else { return Ok(None) };
+    let Some(reference) = component.references.first() else { return Ok(None) };
+    if let Presence::Incomplete { missing, reason } = presence(layout, &assembled.descriptor)? {
+        let first = missing.first().map(|blob| format!("`{}` is not in the layout", blob.digest));
+        return Err(RunError::Dangling { reason: reason.or(first).unwrap_or_default() });
+    }
+    let report = IndexReport {
+        component: component.name.clone(),
+        reference: reference.clone(),
+        digest: assembled.descriptor.digest,
+        platforms: platforms_of(&assembled)?,
+    };
+    Ok(Some((report, assembled.descriptor)))
 }
 
 /// What a cell that is not there means for its component's index.
@@ -66,12 +95,12 @@ pub(super) fn assemble(
     holes: Holes,
 ) -> Result<Option<Assembled>, RunError> {
     let mut entries = Vec::new();
-    let mut upstream = None;
+    let mut upstreams: Vec<Option<Descriptor>> = Vec::new();
     // An excluded cell is never selected; names may mean some platforms of a component only.
     let asked = |cell: &&Cell| cell.id.component == component.name && cell.selection == Selection::Selected;
     for cell in plan.cells.iter().filter(asked) {
         let present = match CellRecord::load(state, &cell.id)? {
-            Some(record) if presence(layout, &record.manifest)?.is_complete() => Some(record),
+            Some(record) if is_whole(layout, &record)? => Some(record),
             _ => None,
         };
         let Some(record) = present else {
@@ -80,7 +109,9 @@ pub(super) fn assemble(
                 Holes::Skip => continue,
             }
         };
-        upstream = record.upstream.or(upstream);
+        if !upstreams.contains(&record.upstream) {
+            upstreams.push(record.upstream);
+        }
         entries.push(IndexEntry {
             platform: cell.id.platform.clone(),
             manifest: record.manifest,
@@ -90,13 +121,29 @@ pub(super) fn assemble(
     if entries.is_empty() {
         return Ok(None);
     }
-    if component.kind == ComponentKind::External
-        && let Some(upstream) = upstream
-    {
-        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
-        return Ok(Some(subset_index(layout, &upstream, &platforms)?));
+    if component.kind != ComponentKind::External {
+        return Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?));
     }
-    Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?))
+    match upstreams.as_slice() {
+        // Parts of two upstream releases are no release.
+        [_, _, ..] => Err(RunError::Moved { component: component.name.clone() }),
+        [Some(upstream)] if upstream.kind() == MediaKind::Index => {
+            let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
+            Ok(Some(subset_index(layout, upstream, &platforms)?))
+        }
+        // Upstream has no index: a single image.
+        _ => Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?)),
+    }
+}
+
+/// Whether a cell's image is there with everything it refers to, what is said about it included.
+pub(super) fn is_whole(layout: &Layout, record: &CellRecord) -> Result<bool, RunError> {
+    for manifest in std::iter::once(&record.manifest).chain(&record.attestations) {
+        if !presence(layout, manifest)?.is_complete() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) fn platforms_of(assembled: &Assembled) -> Result<Vec<crate::base::Platform>, RunError> {

@@ -1,68 +1,77 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
 
-use tokio::sync::OnceCell;
-
-use super::RunError;
-use crate::base::{CellId, Descriptor, MediaKind, Reference};
-use crate::image::children;
+use super::prefetch::Fetcher;
+use super::{Bases, RunError};
+use crate::base::{CellId, ComponentName, Descriptor, MediaKind, Platform, Reference};
+use crate::image::{ManifestBody, RawManifest, attestation_subject, entry_platform, upstream_part};
+use crate::plan::Plan;
 use crate::registry::{Fetched, RegistryClient};
 use crate::store::Layout;
 
 /// Brings externals into the layout, one platform at a time.
-///
-/// What an external's reference points to is asked once for all its platforms: a tag that moves meanwhile must not give two
-/// platforms of one image two different releases.
 pub(super) struct Mirror {
-    client: RegistryClient,
-    layout: Layout,
-    roots: Mutex<HashMap<Reference, Arc<OnceCell<Fetched>>>>,
+    fetcher: Fetcher,
+    bases: Bases,
+    /// The platforms that each external is mirrored for, whatever of them this run is about: they decide whether its
+    /// upstream index stands as it is, and so what has to come along.
+    platforms: BTreeMap<ComponentName, Vec<Platform>>,
 }
 
 /// An external's image for one platform, in the layout.
 pub(super) struct Mirrored {
     pub(super) manifest: Descriptor,
-    /// What its reference points to.
-    pub(super) upstream: Descriptor,
+    /// Attestations about it that upstream's index lists.
+    pub(super) attestations: Vec<Descriptor>,
+    /// The index that its reference points to; nothing where that is a single image.
+    pub(super) upstream: Option<Descriptor>,
 }
 
 impl Mirror {
-    pub(super) fn new(client: RegistryClient, layout: Layout) -> Self {
-        Self { client, layout, roots: Mutex::new(HashMap::new()) }
+    /// Mirrors the externals of `whole`, as `bases` knows them.
+    pub(super) fn new(client: RegistryClient, layout: Layout, bases: Bases, whole: &Plan) -> Self {
+        let platforms =
+            whole.components.iter().map(|component| (component.name.clone(), component.platforms.clone())).collect();
+        Self { fetcher: Fetcher::new(client, layout), bases, platforms }
     }
 
     /// Brings one cell of an external.
     pub(super) async fn bring(&self, cell: &CellId, reference: &Reference) -> Result<Mirrored, RunError> {
-        let root = self.root(reference).await?;
+        let root = self.fetcher.root(reference, self.bases.root_of(reference)).await?;
         let repository = reference.repository();
-        let pinned = repository.at(root.descriptor.digest);
-        let resolved = self.client.resolve(&pinned, &cell.platform).await?;
-        let manifest = resolved.manifest.descriptor.bare();
-        for child in children(&resolved.manifest.bytes, &manifest.media_type)? {
-            self.client.fetch_blob(repository, &child, &self.layout).await?;
+        let image = self.fetcher.image(reference, &root, &cell.platform).await?;
+        let manifest = image.descriptor.bare();
+        self.fetcher.bring(repository, image, None).await?;
+        if root.descriptor.kind() != MediaKind::Index {
+            return Ok(Mirrored { manifest, attestations: Vec::new(), upstream: None });
         }
-        // What refers comes after what it refers to: a killed run leaves nothing that dangles.
-        self.keep(resolved.manifest).await?;
-        if root.descriptor.kind() == MediaKind::Index {
-            self.keep(root.clone()).await?;
+        let mut attestations = Vec::new();
+        for entry in self.companions(cell, &root, &manifest)? {
+            let companion = self.fetcher.manifest(repository, entry.digest).await?;
+            self.fetcher.bring(repository, companion, None).await?;
+            if attestation_subject(&entry) == Some(manifest.digest) {
+                attestations.push(entry.bare());
+            }
         }
-        Ok(Mirrored { manifest, upstream: root.descriptor.bare() })
+        let upstream = root.descriptor.bare();
+        self.fetcher.keep(root).await?;
+        Ok(Mirrored { manifest, attestations, upstream: Some(upstream) })
     }
 
-    async fn root(&self, reference: &Reference) -> Result<Fetched, RunError> {
-        let cell = {
-            let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(roots.entry(reference.clone()).or_default())
+    /// The entries of the upstream index that come along with an image: the attestations about it, and where the whole index
+    /// is kept also what belongs to no image in particular, for a registry takes no index with something missing.
+    fn companions(&self, cell: &CellId, root: &Fetched, manifest: &Descriptor) -> Result<Vec<Descriptor>, RunError> {
+        let raw = RawManifest::parse(root.bytes.to_vec(), &root.descriptor.media_type)?;
+        let own = vec![cell.platform.clone()];
+        let platforms = self.platforms.get(&cell.component).unwrap_or(&own);
+        // Another platform may not be there; that is the other cell's failure.
+        let part = upstream_part(&raw, platforms).or_else(|_| upstream_part(&raw, &own))?;
+        let ManifestBody::Index { manifests, .. } = &raw.parsed else { return Ok(Vec::new()) };
+        let known = |subject| manifests.iter().any(|entry| entry.digest == subject);
+        let belongs = |entry: &Descriptor| match (attestation_subject(entry), entry_platform(entry)) {
+            (Some(subject), _) => subject == manifest.digest || (part.whole && !known(subject)),
+            (None, Some(platform)) => platform.as_ref() == Ok(&cell.platform),
+            (None, None) => part.whole,
         };
-        Ok(cell.get_or_try_init(|| self.client.fetch_manifest(reference)).await?.clone())
-    }
-
-    async fn keep(&self, fetched: Fetched) -> Result<(), RunError> {
-        let layout = self.layout.clone();
-        let put = move || layout.put(&fetched.descriptor.media_type, &fetched.bytes).map(|_| ());
-        tokio::task::spawn_blocking(put)
-            .await
-            .map_err(|error| RunError::Internal { message: error.to_string() })?
-            .map_err(RunError::from)
+        Ok(part.entries.iter().filter(|entry| entry.digest != manifest.digest && belongs(entry)).cloned().collect())
     }
 }

@@ -48,7 +48,8 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         None => BTreeMap::new(),
     };
     for component in included(plan) {
-        let of_component = || plan.cells.iter().filter(|cell| cell.id.component == component.name);
+        let of_component =
+            || plan.cells.iter().filter(|cell| cell.id.component == component.name && !cell.is_excluded());
         let wanted: Vec<(&Platform, &Descriptor)> =
             of_component().filter_map(|cell| Some((&cell.id.platform, images.get(&cell.id)?))).collect();
         if wanted.len() < of_component().count() {
@@ -110,7 +111,13 @@ fn look_at(
         report.reason = Some("there is no layout".to_owned());
         return Ok((report, None));
     };
-    match presence(layout, &record.manifest)? {
+    let mut found = presence(layout, &record.manifest)?;
+    for attestation in &record.attestations {
+        if found.is_complete() {
+            found = presence(layout, attestation)?;
+        }
+    }
+    match found {
         Presence::Complete { .. } => {
             report.state = if external { CellState::Mirrored } else { CellState::Built };
             report.digest = Some(record.manifest.digest);

@@ -61,7 +61,8 @@ impl CellTask {
                     () = cancel.cancelled() => return Err(boxed(RunError::Cancelled)),
                 };
                 let mut record = CellRecord::new(&self.id, mirrored.manifest, None, false, 0.0);
-                record.upstream = Some(mirrored.upstream);
+                record.attestations = mirrored.attestations;
+                record.upstream = mirrored.upstream;
                 Made { record, took: Duration::ZERO, received: 0, sent: 0 }
             }
             CellWork::Excluded(_) => {

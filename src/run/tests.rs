@@ -201,13 +201,13 @@ async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     let selected: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected).collect();
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = RegistryClient::new(RegistryOptions::new(Arc::new(NoCredentials))).expect("a client");
-    let mirror = Arc::new(Mirror::new(client, layout.clone()));
+    let mirror = Arc::new(Mirror::new(client, layout.clone(), Bases::default(), plan));
     let prepared = build::prepare(plan, &selected, state, &Inputs::default()).expect("it can be prepared");
     let scans = Arc::new(scans::Scans::load(plan, state, &layout));
     let mut cells = Cells::new(&selected, prepared, &builders, mirror, scans, state, Arc::new(NoEvents));
     cells.run(None, OnFailure::KeepGoing, &CancellationToken::new()).await.expect("the graph has no cycle");
     let mut outcome = cells.outcome(plan);
-    outcome.matrix.indexes = name_complete_indexes(plan, state, &layout).expect("the layout takes them");
+    outcome.matrix.indexes = name_complete_indexes(plan, state, &layout).expect("the layout takes them").reports;
     outcome
 }
 
@@ -340,7 +340,7 @@ async fn a_torn_index_file_is_written_again() {
     assert!(!matrix.is_complete());
     assert_eq!(matrix.unindexed.len(), 3);
     let layout = heal::open_layout(&state).expect("it is moved aside");
-    assert_eq!(name_complete_indexes(&plan, &state, &layout).expect("it is written again"), before);
+    assert_eq!(name_complete_indexes(&plan, &state, &layout).expect("it is written again").reports, before);
 }
 
 #[test]

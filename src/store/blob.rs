@@ -23,6 +23,17 @@ impl BlobWriter {
         Self { layout, file, hasher: DigestHasher::new(), written: 0 }
     }
 
+    /// The blob's beginning as an earlier writer left it, hashed again.
+    pub(super) fn resumed(layout: Layout, file: Temporary, hasher: DigestHasher, written: u64) -> Self {
+        Self { layout, file, hasher, written }
+    }
+
+    /// Whether the bytes so far stay when this is dropped before [`BlobWriter::commit`], for [`Layout::resume`] to go on
+    /// with. Only for writers that come from there: others have no name to be found by.
+    pub fn keep_partial(&mut self, keep: bool) {
+        self.file.keep(keep);
+    }
+
     /// Bytes taken so far.
     pub const fn written(&self) -> u64 {
         self.written
@@ -48,7 +59,9 @@ impl BlobWriter {
     ///
     /// Checks size and digest where they are given, before anything becomes visible. When this returns, the bytes and their
     /// name survive a power cut. A blob that is there already with the right size is kept as it is.
-    pub fn commit(self, expected: Option<Digest>, size: Option<u64>) -> Result<(Digest, u64), StoreError> {
+    pub fn commit(mut self, expected: Option<Digest>, size: Option<u64>) -> Result<(Digest, u64), StoreError> {
+        // Whatever is wrong from here on, these bytes are nothing to go on with.
+        self.file.keep(false);
         let digest = self.hasher.finish();
         if let Some(expected) = expected
             && expected != digest

@@ -1,10 +1,11 @@
 //! The few file operations that the layout's promise rests on, in one place so that tests can watch and break each.
 
 use std::fs::{self, File};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
@@ -19,7 +20,15 @@ pub(super) struct Temporary {
     /// `None` once it has its final name.
     path: Option<PathBuf>,
     file: File,
+    /// Whether it stays when it is dropped, for a later run to go on with.
+    kept: bool,
 }
+
+/// Names of files that a later run may go on with begin so.
+const PARTIAL: &str = "part-";
+
+/// How long a partial file may lie before it counts as given up.
+const PARTIAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Temporary {
     /// A new file in `directory`.
@@ -29,13 +38,50 @@ impl Temporary {
             step(Step::Create).map_err(error)?;
             let named = tempfile::Builder::new().prefix("blob-").tempfile_in(directory).map_err(error)?;
             let (file, path) = named.keep().map_err(|failed| error(failed.error))?;
-            let temporary = Self { path: Some(path), file };
+            let temporary = Self { path: Some(path), file, kept: false };
             temporary.file.lock().map_err(error)?;
             // Between creating and locking it a sweep may have taken it for an orphan.
             if rustix::fs::fstat(&temporary.file).map_err(|errno| error(errno.into()))?.st_nlink > 0 {
                 return Ok(temporary);
             }
         }
+    }
+
+    /// The file in `directory` that holds the beginning of `name`, made if it is not there. Its bytes are read through
+    /// `seen`, and writing goes on behind them. `None` if another writer has it.
+    pub(super) fn resume(
+        directory: &Path,
+        name: &str,
+        mut seen: impl FnMut(&[u8]),
+    ) -> Result<Option<Self>, StoreError> {
+        let path = directory.join(format!("{PARTIAL}{name}"));
+        let error = |source| io_error("open", &path, source);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        step(Step::Create).map_err(error)?;
+        let opened = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600));
+        let mut file = File::from(opened.map_err(|errno| error(errno.into()))?);
+        if file.try_lock().is_err() {
+            return Ok(None);
+        }
+        let state = rustix::fs::fstat(&file).map_err(|errno| error(errno.into()))?;
+        // What is swept or published between opening and locking has another name, or none.
+        if state.st_nlink != 1 || look(&path)? != Found::File(u64::try_from(state.st_size).unwrap_or(0)) {
+            return Ok(None);
+        }
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(Some(Self { path: Some(path), file, kept: false })),
+                Ok(count) => seen(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(io_error("read", &path, source)),
+            }
+        }
+    }
+
+    /// Whether it stays when it is dropped.
+    pub(super) fn keep(&mut self, kept: bool) {
+        self.kept = kept;
     }
 
     /// Where it is.
@@ -79,14 +125,15 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.kept) {
             // Nothing can be done about a failure here; what stays is swept by a later run.
             fs::remove_file(path).ok();
         }
     }
 }
 
-/// Removes the temporary files in `directory` that nobody holds; tells how many.
+/// Removes the temporary files in `directory` that nobody holds, but for young ones that a transfer may go on with; tells
+/// how many.
 pub(super) fn sweep(directory: &Path) -> Result<usize, StoreError> {
     let mut removed = 0;
     for entry in fs::read_dir(directory).map_err(|source| io_error("list", directory, source))? {
@@ -94,12 +141,21 @@ pub(super) fn sweep(directory: &Path) -> Result<usize, StoreError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let Ok(descriptor) = rustix::fs::open(&path, flags, Mode::empty()) else { continue };
         let file = File::from(descriptor);
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL)) && is_young(&file) {
+            continue;
+        }
         // The lock is kept while it is removed, so that its writer, if it has just made it, notices (see `create`).
         if file.try_lock().is_ok() && fs::remove_file(&path).is_ok() {
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+/// Whether a file was written to not long ago. What cannot be told counts as old: it costs a transfer, not a disk.
+fn is_young(file: &File) -> bool {
+    let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age < PARTIAL_AGE)
 }
 
 /// Makes the names in a directory durable, one fsync for all threads that wait for one at the same time.

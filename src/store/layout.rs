@@ -9,7 +9,7 @@ use super::blob::{BlobReader, BlobWriter, VerifiedReader, blob_path};
 use super::disk::{DirectorySync, Found, Temporary, io_error, look, sweep, sync_directory};
 use super::index_file::{IndexFile, lock, read_bounded};
 use super::{BlobSource, StoreError};
-use crate::base::{Descriptor, Digest};
+use crate::base::{Descriptor, Digest, DigestHasher};
 
 /// An OCI image layout in a directory. Cheap to clone; safe for many threads and processes at once.
 ///
@@ -98,6 +98,20 @@ impl Layout {
     /// Begins to write a blob.
     pub fn writer(&self) -> Result<BlobWriter, StoreError> {
         Ok(BlobWriter::new(self.clone(), self.temporary()?))
+    }
+
+    /// Begins to write the blob of `digest` where a writer with [`BlobWriter::keep_partial`] left off, in whatever run: its
+    /// bytes are hashed again, so reading them takes a while. Another writer of the same blob begins at the first byte.
+    pub fn resume(&self, digest: &Digest) -> Result<BlobWriter, StoreError> {
+        let (mut hasher, mut written) = (DigestHasher::new(), 0);
+        let found = Temporary::resume(&self.root().join("ingest"), &digest.hex(), |bytes| {
+            hasher.update(bytes);
+            written += bytes.len() as u64;
+        })?;
+        match found {
+            Some(file) => Ok(BlobWriter::resumed(self.clone(), file, hasher, written)),
+            None => self.writer(),
+        }
     }
 
     /// Stores `bytes` as a blob of `media_type`, durable when this returns.

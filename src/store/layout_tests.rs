@@ -245,3 +245,31 @@ fn sweeps_never_disturb_writers() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+#[test]
+fn a_blob_is_resumed_where_an_earlier_writer_left_off() {
+    let (_directory, layout) = layout();
+    let digest = Digest::of("beginning and end");
+    let mut writer = layout.resume(&digest).expect("opens");
+    writer.append(b"beginning").expect("written");
+    let mut other = layout.resume(&digest).expect("opens");
+    assert_eq!(other.written(), 0, "a writer at work is not disturbed");
+    other.keep_partial(false);
+    drop(other);
+    writer.keep_partial(true);
+    drop(writer);
+    assert_eq!(layout.sweep().expect("swept"), 0, "what is young stays");
+    let mut writer = layout.resume(&digest).expect("opens");
+    assert_eq!(writer.written(), 9);
+    writer.append(b" and end").expect("written");
+    assert_eq!(writer.commit(Some(digest), Some(17)).expect("whole"), (digest, 17));
+    // What is wrong is not gone on with.
+    let digest = Digest::of("something");
+    let mut writer = layout.resume(&digest).expect("opens");
+    writer.append(b"wrong").expect("written");
+    writer.keep_partial(true);
+    writer.commit(Some(digest), None).expect_err("corrupt");
+    assert_eq!(layout.resume(&digest).expect("opens").written(), 0);
+    let left = fs::read_dir(layout.root().join("ingest")).expect("there").count();
+    assert_eq!(left, 0);
+}

@@ -121,6 +121,7 @@ fn options(
     let options = BuildOptions {
         builders: settings.builders(&plans.asked, state, args.builder.clone(), events)?,
         registry: registry.clone(),
+        lock: Settings::lock(&plans.whole)?,
         jobs: args.jobs.map(usize::from),
         on_failure: if args.fail_fast { OnFailure::Stop } else { OnFailure::KeepGoing },
         inputs: settings.inputs(&plans.asked),

@@ -1,0 +1,4 @@
+//! What comes from outside: externals that are mirrored, bases that are locked, builds without a network.
+
+mod mirror;
+mod upstream;

@@ -105,6 +105,24 @@ pub enum EngineError {
     /// The layout could not take the result.
     #[error("cannot store the result")]
     Store(#[source] crate::store::StoreError),
+    /// A service did not come up.
+    #[error("service `{service}` is not up: {reason}")]
+    Service {
+        /// Its name.
+        service: String,
+        /// Why, in the words of whoever said it.
+        reason: String,
+        /// What to do, where that is known.
+        help: Option<String>,
+        /// The last lines that it wrote.
+        output: Vec<String>,
+    },
+    /// The start of a service was stopped.
+    #[error("the start of service `{service}` was cancelled")]
+    ServiceCancelled {
+        /// Its name.
+        service: String,
+    },
     /// The build was stopped.
     #[error("`{cell}` was cancelled")]
     Cancelled {
@@ -116,20 +134,21 @@ pub enum EngineError {
 impl Failure for EngineError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Build { .. } | Self::Context { disk: false, .. } => ErrorClass::Build,
+            Self::Build { .. } | Self::Context { disk: false, .. } | Self::Service { .. } => ErrorClass::Build,
             Self::Unreachable { .. } | Self::Lost { .. } | Self::CannotStart { .. } => ErrorClass::Builder,
             Self::WrongPlatform { .. } | Self::WrongBase { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
             Self::NoContext { .. } => ErrorClass::Preflight,
             Self::Base { .. } => ErrorClass::Refused,
             Self::Context { disk: true, .. } => ErrorClass::Disk,
             Self::Store(error) => error.class(),
-            Self::Cancelled { .. } => ErrorClass::Cancelled,
+            Self::Cancelled { .. } | Self::ServiceCancelled { .. } => ErrorClass::Cancelled,
         }
     }
 
     fn help(&self) -> Option<String> {
         match self {
             Self::CannotStart { help, .. } => Some(help.clone()),
+            Self::Service { help, .. } => help.clone(),
             Self::Unreachable { .. } => {
                 Some("start it, or leave out `--builder` and BUILDKIT_HOST to have one started for the run".to_owned())
             }
@@ -157,7 +176,9 @@ impl Failure for EngineError {
 
     fn output(&self) -> Vec<String> {
         match self {
-            Self::Build { output, .. } | Self::CannotStart { output, .. } => output.clone(),
+            Self::Build { output, .. } | Self::CannotStart { output, .. } | Self::Service { output, .. } => {
+                output.clone()
+            }
             _ => Vec::new(),
         }
     }

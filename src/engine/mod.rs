@@ -7,12 +7,14 @@
 pub mod buildkit;
 mod error;
 mod request;
+mod service;
 
 pub use error::EngineError;
 pub use request::{
     Asked, BuildRequest, BuiltImage, ContextReads, ContextSource, DockerfileSource, NamedContext, SecretSource,
     SshSource,
 };
+pub use service::{ServiceEnd, ServiceFile, ServiceHandle, ServicePort, ServiceProbe, ServiceRequest};
 
 use futures_util::future::BoxFuture;
 
@@ -70,6 +72,15 @@ pub trait Engine: Send + Sync {
     /// compared with the one asked for: a mismatch is an [`EngineError::WrongPlatform`]. Cancelling the request's token ends
     /// the builder's work and returns [`EngineError::Cancelled`]; dropping the future does the same without waiting.
     fn build(&self, request: BuildRequest) -> BoxFuture<'_, Result<BuiltImage, EngineError>>;
+
+    /// Runs an image as a service, and returns once it is up.
+    ///
+    /// It runs beside builds, in a container with no more rights than their steps have. Cancelling the request's token, or
+    /// dropping the future, ends it.
+    ///
+    /// # Errors
+    /// [`EngineError::Service`] when it cannot be started, ends early, or is not up in time; nothing of it is left then.
+    fn serve(&self, request: ServiceRequest) -> BoxFuture<'_, Result<ServiceHandle, EngineError>>;
 
     /// Ends the engine and, where it was started for this run, its builder with every step, mount and port of it. Idempotent.
     fn close(&self) -> BoxFuture<'_, ()>;

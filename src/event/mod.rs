@@ -153,6 +153,33 @@ pub enum Event {
         /// declared reason.
         reason: Option<String>,
     },
+    /// A service is up: cells that need it may start.
+    ServiceReady {
+        /// Its name.
+        service: String,
+        /// The builder that it runs in.
+        builder: String,
+        /// Where containers of that builder reach it, with the port where it has one: `127.0.0.1:8099`.
+        address: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A service wrote output; chunks may split lines and characters.
+    ServiceLog {
+        /// Its name.
+        service: String,
+        /// Which stream.
+        stream: LogStream,
+        /// The bytes as they came.
+        bytes: bytes::Bytes,
+    },
+    /// A service ended.
+    ServiceEnded {
+        /// Its name.
+        service: String,
+        /// Why: `it was stopped`, `exit code 1`.
+        reason: String,
+    },
     /// Blobs move to or from a registry, or into a bundle.
     Transfer {
         /// What is moved where: `push 127.0.0.1:5000/fleet`.

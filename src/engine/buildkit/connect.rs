@@ -12,6 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tower::service_fn;
 
 use super::engine::{BuildKitEngine, Shared};
+use super::gateway::Network;
 use super::proto::moby::buildkit::v1::control_client::ControlClient;
 use super::proto::moby::buildkit::v1::{InfoRequest, ListWorkersRequest};
 use super::proto::pb;
@@ -107,10 +108,11 @@ impl BuildKitEngine {
         let attempt = async {
             let channel = open(&options).await.map_err(unreachable)?;
             let asked = ask(&channel, &address).await;
-            let capabilities = asked.map_err(|reason| unreachable(format!("{reason}{}", options.suspicion())))?;
-            Ok((channel, capabilities))
+            let (capabilities, network) =
+                asked.map_err(|reason| unreachable(format!("{reason}{}", options.suspicion())))?;
+            Ok((channel, capabilities, network))
         };
-        let (channel, capabilities) =
+        let (channel, capabilities, network) =
             tokio::time::timeout(options.connect_timeout, attempt).await.unwrap_or_else(|_| {
                 Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs_f32())))
             })?;
@@ -123,6 +125,7 @@ impl BuildKitEngine {
                 ingests: Ingests::default(),
                 auth: Auth::new(options.credentials, options.token_client, Seed::random()),
                 contexts: Mutex::new(HashMap::new()),
+                network,
                 closed: CancellationToken::new(),
                 guard: Mutex::new(None),
             }),
@@ -210,7 +213,7 @@ async fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, String> {
 
 /// Asks for version and platforms. The socket listens before the daemon is ready, and a missing client certificate shows
 /// only now: connecting alone proves nothing.
-async fn ask(channel: &Channel, address: &str) -> Result<Capabilities, String> {
+async fn ask(channel: &Channel, address: &str) -> Result<(Capabilities, Network), String> {
     let mut control = control(channel);
     let version = match control.info(InfoRequest {}).await {
         Ok(response) => response.into_inner().buildkit_version.map(|version| version.version).unwrap_or_default(),
@@ -232,7 +235,9 @@ async fn ask(channel: &Channel, address: &str) -> Result<Capabilities, String> {
         "" => "buildkit".to_owned(),
         version => format!("buildkit {version}"),
     };
-    Ok(Capabilities { address: address.to_owned(), version, native, platforms, parallelism: parallelism(address) })
+    let capabilities =
+        Capabilities { address: address.to_owned(), version, native, platforms, parallelism: parallelism(address) };
+    Ok((capabilities, Network::of(&worker)))
 }
 
 /// Entries that we have no name for are of no use to us.

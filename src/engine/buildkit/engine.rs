@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::connect::{BuilderGuard, MESSAGE_LIMIT};
 use super::context::ContextEntry;
+use super::gateway::Network;
 use super::named;
 use super::proto::containerd::services::content::v1::content_server::ContentServer;
 use super::proto::grpc::health::v1::health_server::HealthServer;
@@ -21,7 +22,7 @@ use super::result;
 use super::session::{Auth, Content, Health, Ingests, Receipt, Secrets, Session, Ssh};
 use super::solve::{Outcome, Solve};
 use super::words;
-use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError};
+use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError, ServiceHandle, ServiceRequest};
 use crate::store::Layout;
 
 /// What the session of a solve serves.
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     pub(super) auth: Auth,
     /// Sessions that serve context directories, as long as a build uses them.
     pub(super) contexts: Mutex<HashMap<String, Weak<ContextEntry>>>,
+    pub(super) network: Network,
     pub(super) closed: CancellationToken,
     pub(super) guard: Mutex<Option<Box<dyn BuilderGuard>>>,
 }
@@ -99,6 +101,10 @@ impl Engine for BuildKitEngine {
             self.accept(&request, outcome).await
         }
         .boxed()
+    }
+
+    fn serve(&self, request: ServiceRequest) -> BoxFuture<'_, Result<ServiceHandle, EngineError>> {
+        self.run_service(request).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

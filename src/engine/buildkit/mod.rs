@@ -10,6 +10,7 @@ mod context;
 pub mod daemon;
 mod engine;
 mod fault;
+mod gateway;
 mod identity;
 mod mask;
 mod named;

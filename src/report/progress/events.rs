@@ -85,6 +85,7 @@ fn members(event: &Event) -> (&'static str, Value) {
         | Event::StepLog { .. }
         | Event::StepFinished { .. }
         | Event::BuildWarning { .. } => step_members(event),
+        Event::ServiceReady { .. } | Event::ServiceLog { .. } | Event::ServiceEnded { .. } => service_members(event),
         Event::Transfer { what, done, total } => ("transfer", json!({"what": what, "done": done.0, "total": total.0})),
         Event::Waiting { text } => ("waiting", json!({"text": text})),
         Event::Warning { cell, text } => (
@@ -123,6 +124,21 @@ fn step_members(event: &Event) -> (&'static str, Value) {
         Event::BuildWarning { cell, text, url, line } => {
             ("build-warning", with_cell(cell, json!({"text": text, "url": url, "line": line})))
         }
+        _ => ("unknown", json!({})),
+    }
+}
+
+fn service_members(event: &Event) -> (&'static str, Value) {
+    match event {
+        Event::ServiceReady { service, builder, address, took } => (
+            "service-ready",
+            json!({"service": service, "builder": builder, "address": address, "took": round(*took)}),
+        ),
+        Event::ServiceLog { service, stream, bytes } => {
+            let stream = if *stream == LogStream::Out { "out" } else { "err" };
+            ("service-log", json!({"service": service, "stream": stream, "text": String::from_utf8_lossy(bytes)}))
+        }
+        Event::ServiceEnded { service, reason } => ("service-ended", json!({"service": service, "reason": reason})),
         _ => ("unknown", json!({})),
     }
 }

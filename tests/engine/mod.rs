@@ -9,5 +9,6 @@ mod ending;
 mod failure;
 mod named;
 mod registry;
+mod service;
 mod session;
 mod transport;

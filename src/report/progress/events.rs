@@ -130,10 +130,9 @@ fn step_members(event: &Event) -> (&'static str, Value) {
 
 fn service_members(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::ServiceReady { service, builder, address, took } => (
-            "service-ready",
-            json!({"service": service, "builder": builder, "address": address, "took": round(*took)}),
-        ),
+        Event::ServiceReady { service, builder, address, took } => {
+            ("service-ready", json!({"service": service, "builder": builder, "address": address, "took": round(*took)}))
+        }
         Event::ServiceLog { service, stream, bytes } => {
             let stream = if *stream == LogStream::Out { "out" } else { "err" };
             ("service-log", json!({"service": service, "stream": stream, "text": String::from_utf8_lossy(bytes)}))

@@ -10,11 +10,11 @@ use super::definition;
 use crate::base::Platform;
 use crate::engine::buildkit::connect::{MESSAGE_LIMIT, control};
 use crate::engine::buildkit::identity::Identity;
-use crate::engine::buildkit::proto::moby::buildkit::v1::SolveRequest as BuildRequest;
 use crate::engine::buildkit::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use crate::engine::buildkit::proto::moby::buildkit::v1::frontend::{
-    ExecMessage, NewContainerRequest, PingRequest, ReleaseContainerRequest, ReturnRequest, SolveRequest, result,
+    ExecMessage, NewContainerRequest, PingRequest, Ref, ReleaseContainerRequest, ReturnRequest, SolveRequest, result,
 };
+use crate::engine::buildkit::proto::moby::buildkit::v1::{SolveRequest as BuildRequest, frontend};
 use crate::engine::buildkit::proto::pb;
 use crate::engine::buildkit::session::Session;
 use crate::engine::buildkit::words;
@@ -161,7 +161,11 @@ impl Bridge {
 
     /// Ends the build in good order. Without it the daemon would see a call that was cancelled.
     pub(super) async fn close(&self) {
-        let returned = self.client().r#return(self.of_build(ReturnRequest::default())).await;
+        // A result that is there and empty: without one the daemon would crash (seen with v0.32.2).
+        let nothing = result::Result::Ref(Ref::default());
+        let result = frontend::Result { result: Some(nothing), ..frontend::Result::default() };
+        let message = ReturnRequest { result: Some(result), error: None };
+        let returned = self.client().r#return(self.of_build(message)).await;
         if returned.is_ok() {
             let mut over = self.over.clone();
             let _late = tokio::time::timeout(RETURNING, over.wait_for(Option::is_some)).await;

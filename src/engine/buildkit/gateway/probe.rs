@@ -76,9 +76,8 @@ pub(super) enum Answer {
 /// those of its `dial`; whatever else it says was said after something had accepted.
 pub(super) async fn accepts(bridge: &Bridge, address: &str, port: u16) -> Answer {
     match fetch(bridge, &format!("http://{address}:{port}/")).await {
-        Ok(()) => Answer::Accepts,
-        Err(Failure { connected: true, .. }) => Answer::Accepts,
-        Err(failure) => Answer::Refuses(failure.words),
+        Err(failure) if !failure.connected => Answer::Refuses(failure.words),
+        Ok(()) | Err(_) => Answer::Accepts,
     }
 }
 

@@ -401,8 +401,9 @@ impl Attendant {
         }
         match exit {
             _ if stopping => ("it was stopped".to_owned(), exit.map(|exit| exit.code)),
-            Some(Exit { error: Some(error), code }) => (error, Some(code)),
-            Some(Exit { error: None, code }) => (explain(code), Some(code)),
+            // The daemon's words for a plain end only repeat the code.
+            Some(Exit { error: Some(error), code }) if !error.starts_with("exit code") => (error, Some(code)),
+            Some(Exit { code, .. }) => (explain(code), Some(code)),
             None => ("it ended without a word".to_owned(), None),
         }
     }

@@ -16,7 +16,10 @@ use super::*;
 use crate::base::{
     CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SourceText, media_type,
 };
-use crate::engine::{BuildRequest, BuiltImage, Capabilities, ContextReads, Engine, EngineError, NamedContext};
+use crate::engine::{
+    BuildRequest, BuiltImage, Capabilities, ContextReads, Engine, EngineError, NamedContext, ServiceHandle,
+    ServiceRequest,
+};
 use crate::event::{Event, EventSink as _, NoEvents};
 use crate::image::names;
 use crate::plan::{
@@ -184,6 +187,12 @@ impl Engine for Maker {
 
     fn build(&self, request: BuildRequest) -> BoxFuture<'_, Result<BuiltImage, EngineError>> {
         async move { self.make(&request) }.boxed()
+    }
+
+    fn serve(&self, request: ServiceRequest) -> BoxFuture<'_, Result<ServiceHandle, EngineError>> {
+        let reason = "this engine runs none".to_owned();
+        async move { Err(EngineError::Service { service: request.name, reason, help: None, output: Vec::new() }) }
+            .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

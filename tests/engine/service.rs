@@ -115,8 +115,8 @@ async fn a_service_that_ends_early_tells_its_last_words() {
     assert_eq!(output, ["no licence"]);
 
     request.command = Some(vec!["/bin/nothing".to_owned()]);
-    let (message, ..) = refused(&bench, request).await;
-    assert!(message.contains("/bin/nothing"), "{message}");
+    let (message, _, output) = refused(&bench, request).await;
+    assert!(format!("{message}{output:?}").contains("/bin/nothing"), "{message}: {output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -281,3 +281,20 @@ fn others() {
         same::<_, other::ExecMessage>(&ExecMessage { process_id: "p".into(), input: Some(input) });
     }
 }
+
+#[test]
+fn operations() {
+    use pb::{file_action, op};
+    let source = pb::SourceOp { identifier: "i".into(), attrs: map("a", "b") };
+    let file = pb::FileActionMkFile { path: "p".into(), mode: 3, data: "d".into(), timestamp: 4 };
+    let action =
+        pb::FileAction { input: 1, secondary_input: 2, output: 3, action: Some(file_action::Action::Mkfile(file)) };
+    for op in [op::Op::Source(source), op::Op::File(pb::FileOp { actions: vec![action] })] {
+        same::<_, theirs::pb::Op>(&pb::Op {
+            inputs: vec![pb::Input { digest: "d".into(), index: 5 }],
+            op: Some(op),
+            platform: Some(platform()),
+            constraints: Some(pb::WorkerConstraints { filter: vec!["f".into()] }),
+        });
+    }
+}

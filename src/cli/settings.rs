@@ -220,7 +220,7 @@ impl Settings {
             events: Arc::clone(events),
         });
         let (credentials, token_client) = (Arc::clone(credentials), token_client.cloned());
-        Fallback::Start(Box::new(move |layout| {
+        Fallback::Start(Arc::new(move |layout| {
             let (credentials, token_client) = (Arc::clone(&credentials), token_client.clone());
             let daemon = daemon.clone();
             async move {

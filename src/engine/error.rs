@@ -34,6 +34,13 @@ pub enum EngineError {
         /// Why, as far as it is known.
         reason: String,
     },
+    /// The builder met the directory of a snapshot that its own data base does not know: a daemon that was killed while it
+    /// made one leaves it. Meeting it also removes it, so the same build passes the next time.
+    #[error("the builder stumbled over a snapshot that it left when it was killed")]
+    StaleSnapshot {
+        /// The builder's words.
+        message: String,
+    },
     /// No builder was named and none could be started.
     #[error("cannot start a builder: {reason}")]
     CannotStart {
@@ -135,7 +142,9 @@ impl Failure for EngineError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Build { .. } | Self::Context { disk: false, .. } | Self::Service { .. } => ErrorClass::Build,
-            Self::Unreachable { .. } | Self::Lost { .. } | Self::CannotStart { .. } => ErrorClass::Builder,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::StaleSnapshot { .. } | Self::CannotStart { .. } => {
+                ErrorClass::Builder
+            }
             Self::WrongPlatform { .. } | Self::WrongBase { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
             Self::NoContext { .. } => ErrorClass::Preflight,
             Self::Base { .. } => ErrorClass::Refused,
@@ -152,7 +161,9 @@ impl Failure for EngineError {
             Self::Unreachable { .. } => {
                 Some("start it, or leave out `--builder` and BUILDKIT_HOST to have one started for the run".to_owned())
             }
-            Self::Lost { .. } => Some("run the same command again: finished cells are kept".to_owned()),
+            Self::Lost { .. } | Self::StaleSnapshot { .. } => {
+                Some("run the same command again: finished cells are kept".to_owned())
+            }
             Self::WrongPlatform { wanted, .. } => {
                 Some(format!("check that every FROM of the final stage has {wanted}, and that none pins `--platform`"))
             }
@@ -169,7 +180,7 @@ impl Failure for EngineError {
 
     fn cause(&self) -> Option<String> {
         match self {
-            Self::Build { message, .. } => Some(message.clone()),
+            Self::Build { message, .. } | Self::StaleSnapshot { message } => Some(message.clone()),
             _ => None,
         }
     }

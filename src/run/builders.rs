@@ -2,8 +2,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
+use super::posts::{Post, Posts, Reach, execution_on};
 use super::{NoEmulator, OtherNative, RunError};
 use crate::base::{CredentialSource, Platform};
 use crate::engine::buildkit::{BuildKitEngine, ConnectOptions, TlsFiles};
@@ -38,11 +40,13 @@ pub enum Fallback {
 }
 
 /// Starts a builder whose results go to a layout; it ends when its engine is closed.
-pub type Starter = Box<dyn Fn(Layout) -> BoxFuture<'static, Result<BuildKitEngine, EngineError>> + Send + Sync>;
+pub type Starter = Arc<dyn Fn(Layout) -> BoxFuture<'static, Result<BuildKitEngine, EngineError>> + Send + Sync>;
 
 /// Builders that answered, and which platform goes to which.
 pub struct Builders {
-    engines: Vec<Arc<dyn Engine>>,
+    posts: Arc<Posts>,
+    /// The number of lanes: of builders that were reached from the beginning.
+    reached: usize,
     lanes: Vec<(Platform, usize)>,
 }
 
@@ -58,17 +62,23 @@ struct Named {
 impl Builders {
     /// Engines of any kind, each with the platforms that it takes; the first one that lists a platform gets it.
     pub fn of(engines: Vec<(Arc<dyn Engine>, Vec<Platform>)>) -> Self {
-        let mut builders = Self { engines: Vec::new(), lanes: Vec::new() };
-        for (engine, platforms) in engines {
-            builders.add(engine, platforms);
-        }
-        builders
+        let posts = engines.into_iter().map(|(engine, platforms)| (Post::reached(engine), platforms));
+        Self::at(posts.collect(), Vec::new())
     }
 
-    fn add(&mut self, engine: Arc<dyn Engine>, platforms: Vec<Platform>) {
-        let lane = self.engines.len();
-        self.engines.push(engine);
-        self.lanes.extend(platforms.into_iter().map(|platform| (platform, lane)));
+    /// The builders of the lanes with the platforms that they take, and those that have none to take so far.
+    fn at(taken: Vec<(Post, Vec<Platform>)>, spare: Vec<Post>) -> Self {
+        let reached = taken.len();
+        let mut lanes = Vec::new();
+        let mut posts = Posts::new(Vec::new());
+        for (lane, (post, platforms)) in taken.into_iter().enumerate() {
+            posts.push(post);
+            lanes.extend(platforms.into_iter().map(|platform| (platform, lane)));
+        }
+        for post in spare {
+            posts.push(post);
+        }
+        Self { posts: Arc::new(posts), reached, lanes }
     }
 
     /// Connects to every builder that one of `platforms` needs, and to no other.
@@ -83,35 +93,27 @@ impl Builders {
     ) -> Result<Self, EngineError> {
         let named = named(plan, settings);
         let assigned = assign(platforms, &named);
-        let mut builders = Self { engines: Vec::new(), lanes: Vec::new() };
-        let wanted: Vec<(&Named, Vec<Platform>)> = named
-            .iter()
-            .enumerate()
-            .map(|(at, builder)| (builder, taken(&assigned, Some(at))))
-            .filter(|(_, platforms)| !platforms.is_empty())
-            .collect();
-        let connections = wanted.iter().map(|(builder, _)| connect(builder, settings, layout));
-        let mut first_error = None;
-        for (result, (_, platforms)) in join_all(connections).await.into_iter().zip(&wanted) {
+        let wanted: Vec<Vec<Platform>> = (0..named.len()).map(|at| taken(&assigned, Some(at))).collect();
+        let connections = named.iter().zip(&wanted).map(|(builder, platforms)| async {
+            if platforms.is_empty() { None } else { Some(connect(builder.clone(), settings, layout).await) }
+        });
+        let (mut reached, mut spare, mut first_error) = (Vec::new(), Vec::new(), None);
+        for ((result, builder), platforms) in join_all(connections).await.into_iter().zip(&named).zip(wanted) {
+            let post = Post::unreached(builder.platforms.clone(), true, Some(reach(builder, settings, layout)));
             match result {
-                Ok(engine) => builders.add(Arc::new(engine), platforms.clone()),
-                Err(error) => first_error = first_error.or(Some(error)),
+                None => spare.push(post),
+                Some(Ok(engine)) => reached.push((post.with(engine), platforms)),
+                Some(Err(error)) => first_error = first_error.or(Some(error)),
             }
         }
         let rest = taken(&assigned, None);
         if first_error.is_none() && !rest.is_empty() {
-            let engine = match &settings.fallback {
-                Fallback::Address(address) => {
-                    let builder = Named { address: address.clone(), tls: None, platforms: Vec::new() };
-                    connect(&builder, settings, layout).await
-                }
-                Fallback::Start(start) => start(layout.clone()).await,
-            };
-            match engine {
-                Ok(engine) => builders.add(Arc::new(engine), rest),
+            match fall_back(settings, layout).await {
+                Ok(post) => reached.push((post, rest)),
                 Err(error) => first_error = Some(error),
             }
         }
+        let builders = Self::at(reached, spare);
         if let Some(error) = first_error {
             builders.close().await;
             return Err(error);
@@ -121,7 +123,7 @@ impl Builders {
     }
 
     fn announce(&self, events: &dyn EventSink) {
-        for (lane, engine) in self.engines.iter().enumerate() {
+        for (lane, engine) in self.engines().enumerate() {
             let capabilities = engine.capabilities();
             let platforms = self.lanes.iter().filter(|(_, taken)| *taken == lane);
             events.emit(Event::BuilderReady {
@@ -134,37 +136,35 @@ impl Builders {
         }
     }
 
+    fn engines(&self) -> impl Iterator<Item = &Arc<dyn Engine>> {
+        (0..self.reached).filter_map(|lane| self.posts.first(lane))
+    }
+
+    /// The builders as they are while the run goes on.
+    pub(super) const fn posts(&self) -> &Arc<Posts> {
+        &self.posts
+    }
+
     /// The builder that takes `platform`, and the number of its lane.
     pub fn lane(&self, platform: &Platform) -> Option<(usize, &Arc<dyn Engine>)> {
         let (_, lane) = self.lanes.iter().find(|(taken, _)| taken == platform)?;
-        Some((*lane, self.engines.get(*lane)?))
+        Some((*lane, self.posts.first(*lane)?))
     }
 
     /// How many cells each lane takes at once, by its builder's own measure.
     pub fn parallelism(&self) -> Vec<usize> {
-        self.engines.iter().map(|engine| engine.capabilities().parallelism).collect()
+        self.engines().map(|engine| engine.capabilities().parallelism).collect()
     }
 
     /// Ends every builder that was started for the run, with everything in it.
     pub async fn close(&self) {
-        join_all(self.engines.iter().map(|engine| engine.close())).await;
+        self.posts.close().await;
     }
 
-    /// How the programs of a cell's RUN steps run: emulated if any of them is. `None` where it has no builder.
-    ///
-    /// A cell without a RUN step of a foreign platform is native, whatever its platform: nothing of it is executed.
+    /// How the programs of a cell's RUN steps run, see [`execution_on`]. `None` where it has no builder.
     pub(super) fn execution(&self, cell: &Cell) -> Option<Execution> {
         let (_, engine) = self.lane(&cell.id.platform)?;
-        let capabilities = engine.capabilities();
-        let mut emulated = None;
-        for (platform, _) in cell.build().map(|build| build.executes.as_slice()).unwrap_or_default() {
-            match capabilities.execution(platform) {
-                Execution::Absent => return Some(Execution::Absent),
-                Execution::Emulated(interpreter) => emulated = Some(Execution::Emulated(interpreter)),
-                Execution::Native => {}
-            }
-        }
-        Some(emulated.unwrap_or(Execution::Native))
+        Some(execution_on(engine, cell.build()))
     }
 
     /// Refuses a run in which a stage of the builder's own platform takes another cell than the plan has for it: which
@@ -277,16 +277,46 @@ fn taken(assigned: &[(Platform, Option<usize>)], by: Option<usize>) -> Vec<Platf
     assigned.iter().filter(|(_, at)| *at == by).map(|(platform, _)| platform.clone()).collect()
 }
 
-async fn connect(builder: &Named, settings: &BuilderSettings, layout: &Layout) -> Result<BuildKitEngine, EngineError> {
-    BuildKitEngine::connect(ConnectOptions {
-        address: builder.address.clone(),
-        tls: builder.tls.clone(),
+/// The way to a builder of the project that may be gone later, or not needed before then.
+fn reach(builder: &Named, settings: &BuilderSettings, layout: &Layout) -> Reach {
+    let options = connect_options(builder.clone(), settings, layout);
+    Box::new(move || connect_with(options.clone()).boxed())
+}
+
+/// What takes the platforms that no named builder takes.
+async fn fall_back(settings: &BuilderSettings, layout: &Layout) -> Result<Post, EngineError> {
+    match &settings.fallback {
+        Fallback::Address(address) => {
+            let builder = Named { address: address.clone(), tls: None, platforms: Vec::new() };
+            connect(builder, settings, layout).await.map(Post::reached)
+        }
+        Fallback::Start(start) => {
+            let (start, layout) = (Arc::clone(start), layout.clone());
+            let reach: Reach = Box::new(move || {
+                start(layout.clone()).map(|started| started.map(|engine| Arc::new(engine) as Arc<dyn Engine>)).boxed()
+            });
+            reach().await.map(|engine| Post::started(engine, reach))
+        }
+    }
+}
+
+async fn connect(builder: Named, settings: &BuilderSettings, layout: &Layout) -> Result<Arc<dyn Engine>, EngineError> {
+    connect_with(connect_options(builder, settings, layout)).await
+}
+
+async fn connect_with(options: ConnectOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    BuildKitEngine::connect(options).await.map(|engine| Arc::new(engine) as Arc<dyn Engine>)
+}
+
+fn connect_options(builder: Named, settings: &BuilderSettings, layout: &Layout) -> ConnectOptions {
+    ConnectOptions {
+        address: builder.address,
+        tls: builder.tls,
         layout: layout.clone(),
         credentials: Arc::clone(&settings.credentials),
         token_client: settings.token_client.clone(),
         connect_timeout: settings.connect_timeout,
-    })
-    .await
+    }
 }
 
 #[cfg(test)]

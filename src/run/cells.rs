@@ -14,7 +14,7 @@ use super::task::{CellTask, Made, Trouble, address};
 use super::{Builders, CellFailure, CellRecord, CellReport, Matrix, Outcome, RunError, StateDir};
 use crate::base::{CellId, CellState, Descriptor, ErrorClass, Failure};
 use crate::engine::EngineError;
-use crate::event::{Event, EventSink, Execution};
+use crate::event::{Event, EventSink};
 use crate::plan::{Cell, CellWork, Plan, Selection};
 
 /// Externals that are fetched at once: they wait for the network, not for a processor.
@@ -227,8 +227,8 @@ impl Worker for Cells<'_> {
             work: cell.work.clone(),
             prepared: self.prepared[node].clone(),
             results,
-            engine: self.builders.lane(&cell.id.platform).map(|(_, engine)| Arc::clone(engine)),
-            emulated: matches!(self.builders.execution(cell), Some(Execution::Emulated(_))),
+            posts: Arc::clone(self.builders.posts()),
+            lane: self.builders.lane(&cell.id.platform).map(|(lane, _)| lane),
             mirror: Arc::clone(&self.mirror),
             scans: Arc::clone(&self.scans),
             state: self.state.clone(),

@@ -16,6 +16,7 @@ mod lock;
 mod logs;
 mod mirror;
 mod outcome;
+mod posts;
 mod prefetch;
 mod publish;
 mod record;

@@ -32,6 +32,9 @@ pub struct CellRecord {
     pub emulated: bool,
     /// How long the build took.
     pub seconds: f64,
+    /// Why there was a second try, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<String>,
 }
 
 const SCHEMA: &str = "catamaran/cell/v1";
@@ -52,6 +55,7 @@ impl CellRecord {
             builder,
             emulated,
             seconds,
+            retried: None,
         }
     }
 

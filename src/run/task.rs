@@ -6,12 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
 use super::mirror::Mirror;
+use super::posts::{Posts, execution_on};
 use super::scans::Scans;
 use super::scheduler::Crash;
 use super::{CellRecord, RunError, StateDir};
 use crate::base::{CellId, Descriptor, Failure};
-use crate::engine::Engine;
-use crate::event::{Event, EventSink};
+use crate::engine::{Engine, EngineError};
+use crate::event::{Event, EventSink, Execution};
 use crate::plan::CellWork;
 
 /// What a cell made.
@@ -41,8 +42,8 @@ pub(super) struct CellTask {
     pub(super) work: CellWork,
     pub(super) prepared: Option<Arc<Prepared>>,
     pub(super) results: BTreeMap<CellId, Descriptor>,
-    pub(super) engine: Option<Arc<dyn Engine>>,
-    pub(super) emulated: bool,
+    pub(super) posts: Arc<Posts>,
+    pub(super) lane: Option<usize>,
     pub(super) mirror: Arc<Mirror>,
     pub(super) scans: Arc<Scans>,
     pub(super) state: StateDir,
@@ -82,16 +83,57 @@ impl CellTask {
     }
 
     async fn build(&self, cancel: CancellationToken, began: Instant) -> Result<Made, Box<dyn Failure>> {
-        let (Some(engine), Some(prepared)) = (&self.engine, &self.prepared) else {
+        let (Some(lane), Some(prepared)) = (self.lane, &self.prepared) else {
             return Err(boxed(RunError::Internal { message: format!("{} has no builder", self.id) }));
         };
-        let request = prepared.request(&self.id, &self.results, Arc::clone(&self.events), cancel).map_err(boxed)?;
-        self.events.emit(Event::CellStarted { cell: self.id.clone(), builder: address(engine), attempt: 1 });
-        let image = engine.build(request).await.map_err(boxed)?;
-        let seconds = began.elapsed().as_secs_f64();
-        let mut record = CellRecord::new(&self.id, image.manifest, Some(image.builder), self.emulated, seconds);
+        let events = Arc::clone(&self.events);
+        let request = prepared.request(&self.id, &self.results, events, cancel.clone()).map_err(boxed)?;
+        let mut engine = self.posts.engine(lane, &self.id.platform, &prepared.build).await.map_err(boxed)?;
+        let mut retried = None;
+        let image = loop {
+            let (builder, attempt) = (address(&engine), 1 + u32::from(retried.is_some()));
+            self.events.emit(Event::CellStarted { cell: self.id.clone(), builder, attempt });
+            match engine.build(request.clone()).await {
+                Ok(image) => break image,
+                Err(error) => {
+                    let cause = error.to_string();
+                    engine = self.another(&engine, error, retried.is_some(), &cancel).await.map_err(boxed)?;
+                    let text = format!("{cause}; built again on `{}`", address(&engine));
+                    self.events.emit(Event::Warning { cell: Some(self.id.clone()), text });
+                    retried = Some(cause);
+                }
+            }
+        };
+        let (seconds, emulated) = (began.elapsed().as_secs_f64(), execution_on(&engine, Some(&prepared.build)));
+        let emulated = matches!(emulated, Execution::Emulated(_));
+        let mut record = CellRecord::new(&self.id, image.manifest, Some(image.builder), emulated, seconds);
         record.attestations = image.attestations;
+        record.retried = retried;
         Ok(Made { record, took: began.elapsed(), received: image.received, sent: image.sent })
+    }
+
+    /// The engine for a second try, where the failure is one that a second try may cure and there was none yet.
+    async fn another(
+        &self,
+        engine: &Arc<dyn Engine>,
+        error: EngineError,
+        is_second: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<dyn Engine>, EngineError> {
+        let Some(prepared) = self.prepared.as_ref().filter(|_| !cancel.is_cancelled()) else { return Err(error) };
+        match error {
+            // `Cancelled` is told by the engine, not by the run: another cell has seen that the builder is gone, and
+            // closed it.
+            EngineError::Lost { .. } | EngineError::Cancelled { .. } if is_second => {
+                Err(self.posts.lose(engine, error))
+            }
+            EngineError::Lost { .. } | EngineError::Cancelled { .. } => tokio::select! {
+                found = self.posts.replace(engine, error, &self.id.platform, &prepared.build) => found,
+                () = cancel.cancelled() => Err(EngineError::Cancelled { cell: self.id.clone() }),
+            },
+            EngineError::StaleSnapshot { .. } if !is_second => Ok(Arc::clone(engine)),
+            error => Err(error),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ const CONNECTION_WINDOW: u32 = 256 << 20;
 const REMOTE_PARALLELISM: usize = 4;
 
 /// How to reach a daemon and what to give it.
+#[derive(Clone)]
 pub struct ConnectOptions {
     /// `unix:///run/buildkit/buildkitd.sock` or `tcp://host:port`.
     pub address: String,

@@ -140,6 +140,9 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
     }
     // What the frontend asks for while it reads the file fails without a step of its own.
     let step = step.or_else(|| progress.failed_step().filter(|failed| failed.image().is_some()));
+    if is_stale_snapshot(&message) {
+        return EngineError::StaleSnapshot { message: words::clip(&message, MESSAGE_LIMIT) };
+    }
     let message = words::clip(&message, MESSAGE_LIMIT);
     let excerpt = details.excerpt(request);
     if let Some(image) = base_image(step, &message) {
@@ -152,6 +155,16 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
         excerpt,
         output: step.map(Step::output).unwrap_or_default(),
     }
+}
+
+/// Whether a new snapshot's place was taken by a directory that the snapshotter's data base does not know. No detail says
+/// so; these are the words of containerd's snapshotters (`createSnapshot`), which rename a finished directory into its
+/// place before they commit, and remove what is in that place when they fail. A step cannot bring its own words in here
+/// unless it says them as the error of the step itself, and then costs one more try.
+fn is_stale_snapshot(message: &str) -> bool {
+    message
+        .split_once("failed to rename: rename ")
+        .is_some_and(|(_, rest)| rest.contains("/snapshots/") && rest.trim_end().ends_with("file exists"))
 }
 
 /// What clients and frontends put in front of the cause.

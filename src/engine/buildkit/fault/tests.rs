@@ -68,3 +68,14 @@ fn resolving_a_base_names_it() {
     assert_eq!(base_image(None, message).as_deref(), Some("r.example/a:1"));
     assert_eq!(base_image(None, "exit code: 1"), None);
 }
+
+#[test]
+fn a_snapshot_of_a_killed_daemon_is_told_from_other_renames() {
+    let place = "/s/builder/root/runc-overlayfs/snapshots";
+    let words = format!(
+        "failed to prepare x as y: failed to rename: rename {place}/new-1027 {place}/snapshots/41: file exists"
+    );
+    assert!(is_stale_snapshot(&words));
+    assert!(!is_stale_snapshot(&words.replace("file exists", "no space left on device")));
+    assert!(!is_stale_snapshot("failed to rename: rename /a /b: file exists"));
+}

@@ -305,3 +305,44 @@ fn parse_cell(text: &str) -> Result<CellId, String> {
     let platform = platform.parse().map_err(|error: crate::base::InvalidPlatform| error.to_string())?;
     Ok(CellId::new(component, platform))
 }
+
+/// Commands and flags that are promised and that this version does not have.
+const PROMISED: &[&str] = &[
+    "--engine",
+    "--force",
+    "--offline",
+    "builder",
+    "diff",
+    "gc",
+    "import",
+    "index",
+    "inspect",
+    "join",
+    "load",
+    "lock",
+    "part",
+    "prefetch",
+    "serve",
+    "why",
+];
+
+/// A refusal in words that fit: what is promised for later is no typing error, and an unknown flag is never meant as a name.
+pub(super) fn refused(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return error,
+    };
+    let named = match error.get(kind) {
+        Some(ContextValue::String(name)) => name.split('=').next().unwrap_or_default().to_owned(),
+        _ => return error,
+    };
+    if PROMISED.contains(&named.as_str()) {
+        let message = format!("`{named}` is not available in this version\n");
+        return clap::Error::raw(ErrorKind::UnknownArgument, message);
+    }
+    // "to pass it as a value, use `--`" would send people the wrong way: no name begins with a dash.
+    error.remove(ContextKind::Suggested);
+    error
+}

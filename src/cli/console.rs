@@ -1,4 +1,5 @@
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::Environment;
 use super::exit;
@@ -17,13 +18,14 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// The streams of this process.
-    pub(super) fn new(environment: &Environment) -> Self {
+    /// The streams of this process; `root` is the project's folder.
+    pub(super) fn new(environment: &Environment, root: &Path) -> Self {
         let style = |terminal: bool| Style {
             color: environment.color(terminal),
             unicode: environment.unicode(),
             width: if terminal { terminal_size(environment).0.clamp(40, 120) } else { 80 },
             directory: environment.directory.clone(),
+            root: root.to_owned(),
         };
         Self { out: style(environment.stdout_terminal), err: style(environment.stderr_terminal) }
     }

@@ -32,8 +32,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are what was asked for; everything else is usage. A closed stream changes nothing.
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            drop(args::refused(error).print());
+            return ExitCode::from(code);
         }
     };
     let environment = match Environment::read() {
@@ -46,9 +47,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // The one TLS implementation of the process; a second installation would be refused, and there is none.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let console = Console::new(&environment);
     let Arguments { global, command } = arguments;
     let settings = Settings::new(global, environment);
+    let console = Console::new(&settings.environment, &settings.root());
     ExitCode::from(on_runtime(&settings, command, &console))
 }
 

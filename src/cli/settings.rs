@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// A path as it was typed, seen from `-C`.
-    pub(super) fn path(&self, path: &std::path::Path) -> PathBuf {
+    pub(super) fn path(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }
 
@@ -151,6 +151,14 @@ impl Settings {
     /// What `catamaran.lock` beside the project file says, if there is one.
     pub(super) fn lock(plan: &Plan) -> Result<Option<LockFile>, CliError> {
         Ok(LockFile::read(&LockFile::path_beside(&plan.file), &DiskFiles)?)
+    }
+
+    /// The folder that paths of the project's files are relative to, as far as names tell: that of the first file, or the
+    /// nearest one with a project file.
+    pub(super) fn root(&self) -> PathBuf {
+        let named = self.files.first().and_then(|file| file.parent()).map(Path::to_path_buf);
+        let found = || self.directory.ancestors().find(|folder| folder.join("catamaran.toml").is_file());
+        named.or_else(|| found().map(Path::to_path_buf)).unwrap_or_else(|| self.directory.clone())
     }
 
     /// The state directory of a project.

@@ -40,6 +40,7 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     for path in &paths {
         match read_table(path, &shown) {
             Ok(read) => table.overlay(read),
+            Err(_) if is_dockerfile(path) => problems.push(no_project_file(path, &shown(path))),
             Err(mut found) => problems.append(&mut found),
         }
     }
@@ -79,6 +80,20 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
         });
     }
     if problems.is_empty() { Ok(project) } else { Err(problems.into()) }
+}
+
+/// Whether somebody used `-f` as `docker build` has it.
+fn is_dockerfile(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    path.is_file() && (name.contains("dockerfile") || name.contains("containerfile"))
+}
+
+fn no_project_file(path: &Path, shown: &Path) -> ConfigProblem {
+    ConfigProblem::Invalid {
+        message: format!("`{}` is a Dockerfile, and `-f` names a project file", path.display()),
+        help: Some(format!("list it in a `{PROJECT_FILE}`:\n[component.NAME]\ndockerfile = \"{}\"", shown.display())),
+        span: None,
+    }
 }
 
 /// The names of `[group]`.

@@ -45,9 +45,19 @@ impl Trouble {
             None => (true, None),
         };
         let weight = if error.is_connect() { 2 } else { 1 };
-        let reason = tls.map_or_else(|| innermost(&error), ToString::to_string);
+        let reason = tls.map_or_else(|| innermost(&error), tls_reason);
         let error = RegistryError::Network { host: host.to_owned(), action: action.to_owned(), reason, help };
         Self { error: Box::new(error), transient, limited: false, retry_after: None, weight }
+    }
+}
+
+/// The TLS library's words, where they are words.
+fn tls_reason(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            format!("its certificate is none that a server can have ({other})")
+        }
+        error => error.to_string(),
     }
 }
 
@@ -57,6 +67,12 @@ fn tls_help(host: &str, error: &rustls::Error) -> String {
             format!(
                 "`{host}` does not speak TLS there; allow plain HTTP with `--plain-http {host}` if you trust the way"
             )
+        }
+        // What the library has no name for is in practice the certificate of an authority, used as a server's.
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(_)) => {
+            "a certificate that signed itself as an authority (`openssl req -x509` makes one) cannot be a server's:\n\
+             make it with `-addext basicConstraints=CA:FALSE`, or let an authority sign it, and trust that with `--ca FILE`"
+                .to_owned()
         }
         rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
             "trust its authority with `--ca FILE` (or SSL_CERT_FILE)".to_owned()

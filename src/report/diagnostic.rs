@@ -3,7 +3,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use super::style::{Style, Tone, justified, printable, wrapped};
-use crate::base::{Failure, SourceText};
+use crate::base::{ErrorClass, Failure, SourceText};
 use crate::catalogue;
 use crate::run::CellFailure;
 
@@ -94,9 +94,22 @@ impl Diagnostic {
         }
     }
 
+    /// With other advice, where the place at which it is told makes a difference.
+    #[must_use]
+    pub fn with_fix(mut self, fix: Option<String>) -> Self {
+        if fix.is_some() {
+            (self.fix, self.advice) = (fix, None);
+        }
+        self
+    }
+
     /// Reads everything that a failed cell tells.
     pub fn of_cell(failure: &CellFailure) -> Self {
-        Self { log: failure.log.clone(), ..Self::of(failure) }
+        let mut diagnostic = Self { log: failure.log.clone(), ..Self::of(failure) };
+        if diagnostic.advice.is_none() {
+            diagnostic.fix = diagnostic.fix.or_else(|| last_advice(failure));
+        }
+        diagnostic
     }
 
     /// One line: the title and its first cause.
@@ -148,6 +161,14 @@ impl Diagnostic {
         tell("fix", self.fix.iter().flat_map(|fix| fix.lines()).map(str::to_owned).collect());
         tell("fix", self.advice.map(|advice| wrapped(advice, width)).unwrap_or_default());
     }
+}
+
+/// What can be done about a failed cell where neither its error nor the catalogue knows better.
+pub(super) fn last_advice(failure: &CellFailure) -> Option<String> {
+    let of_build = failure.class() == ErrorClass::Build;
+    of_build.then(|| {
+        format!("see all of it with `catamaran logs {}`, mend it, build again: finished cells are kept", failure.cell)
+    })
 }
 
 impl Place {
@@ -227,7 +248,7 @@ pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ErrorClass, Span};
+    use crate::base::Span;
     use crate::engine::EngineError;
 
     fn failing_step() -> CellFailure {

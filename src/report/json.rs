@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::diagnostic::last_advice;
 use crate::base::{CellState, Failure, Warning};
 use crate::catalogue;
 use crate::plan::{CellWork, ComponentKind, NeedReason, Plan};
@@ -131,6 +132,9 @@ pub fn build_document(outcome: &Outcome, delivered: &Delivered, error: Option<&d
             let mut document = error_document(failure);
             document["component"] = json!(failure.cell.component);
             document["platform"] = json!(failure.cell.platform);
+            if document["help"].is_null() {
+                document["help"] = json!(last_advice(failure));
+            }
             document
         })
         .collect();

@@ -15,6 +15,8 @@ pub struct Style {
     pub width: usize,
     /// The reader's directory: paths below it are shown relative to it.
     pub directory: PathBuf,
+    /// The project's folder: relative paths start there.
+    pub root: PathBuf,
 }
 
 /// What a piece of text means; every meaning has one look.
@@ -35,7 +37,8 @@ pub enum Tone {
 impl Style {
     /// No colour, no unicode, 80 columns: what a file or a test gets.
     pub fn plain(directory: impl Into<PathBuf>) -> Self {
-        Self { color: false, unicode: false, width: 80, directory: directory.into() }
+        let directory = directory.into();
+        Self { color: false, unicode: false, width: 80, root: directory.clone(), directory }
     }
 
     /// `text` in the look of `tone`. Legible without it: colour never carries meaning alone.
@@ -65,6 +68,7 @@ impl Style {
 
     /// A path as the reader would type it, its control characters made visible.
     pub fn path(&self, path: &Path) -> String {
+        let path = &self.root.join(path);
         let shown = path.strip_prefix(&self.directory).ok().filter(|rest| !rest.as_os_str().is_empty()).unwrap_or(path);
         printable(&shown.to_string_lossy())
     }

@@ -49,6 +49,7 @@ bad/amd64 failed at step 3 of 3: RUN for n in 1 2 3; do echo "line $n"; done; ex
   output  line 1
           line 2
           line 3
+  fix     see all of it with `catamaran logs bad/amd64`, mend it, build again: finished cells are kept
   log     .catamaran/logs/bad/linux-amd64.log
 
 "#]]
@@ -82,6 +83,9 @@ e = emulated
     assert_eq!(state("bad"), Some("failed".into()));
     assert_eq!(state("after"), Some("blocked".into()));
     assert_eq!(document["errors"][0]["component"], "bad");
+    assert_eq!(document["errors"][0]["line"], 6);
+    assert!(document["errors"][0]["path"].as_str().is_some_and(|path| path.ends_with("bad/Dockerfile")));
+    assert!(document["errors"][0]["help"].as_str().is_some_and(|help| help.contains("catamaran logs bad/amd64")));
 
     // The cause removed, the same command completes it.
     project.write("bad/Dockerfile", SHELL);

@@ -109,6 +109,19 @@ error: component `web`: [..]FORM[..]
 }
 
 #[test]
+fn paths_are_shown_as_the_reader_would_type_them() {
+    let project =
+        Project::with("", &[("os/catamaran.toml", "platforms = [\"amd65\"]\n"), ("os/Dockerfile", "FROM scratch\n")]);
+    for arguments in [&["-C", "os", "plan"][..], &["-f", "os/catamaran.toml", "plan"]] {
+        let ran = project.run(arguments).exits(2);
+        assert!(ran.stderr.contains("  where   os/catamaran.toml:1\n"), "{}", ran.stderr);
+    }
+    let ran = project.run(&["-f", "os/Dockerfile", "build"]).exits(2);
+    assert!(ran.stderr.contains("os/Dockerfile` is a Dockerfile, and `-f` names a project file"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("dockerfile = \"Dockerfile\""), "{}", ran.stderr);
+}
+
+#[test]
 fn names_that_mean_nothing_are_refused() {
     let project = Project::with(&format!("{PLATFORMS}[component.backend]\n"), &[SCRATCH]);
     for arguments in [&["build", "backnd"][..], &["status", "backnd"], &["plan", "backend/riscv64"]] {

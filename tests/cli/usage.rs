@@ -34,6 +34,18 @@ fn flags_and_commands_that_do_not_exist_are_usage_errors() {
 }
 
 #[test]
+fn what_is_promised_for_later_is_no_typing_error() {
+    let project = Project::new();
+    for (arguments, name) in [(&["serve"][..], "serve"), (&["build", "--offline"], "--offline")] {
+        let ran = project.run(arguments).exits(2);
+        assert_eq!(ran.stderr, format!("error: `{name}` is not available in this version\n"));
+    }
+    // A flag is never meant as a name.
+    let ran = project.run(&["build", "--forse"]).exits(2);
+    assert!(ran.stderr.contains("--forse") && !ran.stderr.contains("as a value"), "{}", ran.stderr);
+}
+
+#[test]
 fn help_teaches_and_version_is_one_line() {
     let project = Project::new();
     let help = project.run(&["--help"]).exits(0);

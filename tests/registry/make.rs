@@ -1,5 +1,6 @@
 //! The same release through registries of three makes, read back by programs that share no code with ours.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use catamaran::base::{ErrorClass, Failure as _};
@@ -151,6 +152,40 @@ async fn a_private_authority_and_a_password() {
     });
     let error = pushed(&anonymous.expect("a client"), &images, release).await.expect_err("no password");
     assert!(error.to_string().contains("wants a password, and none was found"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_is_explained() {
+    let images = Images::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let openssl = |arguments: &str| {
+        let mut command = std::process::Command::new(crate::support::registry::system_program("openssl"));
+        command.args(arguments.split(' ')).current_dir(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=self-made-for-a-test \
+                -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out";
+    let authority = "as-authority.pem";
+    let server = "as-server.pem -addext basicConstraints=CA:FALSE";
+    // What openssl makes by default is an authority, which no server can be; the other one is only unknown.
+    for (certificate, words) in [(authority, "signed itself as an authority"), (server, "trust its authority")] {
+        assert!(openssl(&format!("{make} {certificate}")).status().expect("openssl runs").success());
+        let address = crate::support::registry::free_address();
+        let name = certificate.split(' ').next().expect("a name");
+        let mut running = openssl(&format!("s_server -quiet -accept {address} -cert {name} -key key.pem"))
+            .spawn()
+            .expect("openssl runs");
+        while std::net::TcpStream::connect(&address).is_err() {
+            tokio::task::yield_now().await;
+        }
+        let release = images.release(&format!("{address}/fleet"), &["nginx"], "1.0", &[]);
+        let error = pushed(&client(), &images, release).await.expect_err("nobody can trust that");
+        running.kill().and_then(|()| running.wait()).expect("it ends");
+        assert_eq!(error.class(), ErrorClass::Network, "{error}");
+        let help = error.help().expect("what to do");
+        assert!(help.contains(words) && help.contains("--ca FILE"), "{error}: {help}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::report::{Diagnostic, counted, duration, render_all};
 use crate::run::{self, RunError, Verified};
-use crate::verify::Depth;
+use crate::verify::{Depth, Finding, Problem};
 
 /// `catamaran verify`: every blob hashed, every reference followed, every platform compared.
 pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Console, cancel: &CancellationToken) -> u8 {
@@ -25,7 +26,12 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
     if settings.json {
         console.print(&document(&verified, code));
     }
-    let findings: Vec<Diagnostic> = verified.report.findings.iter().map(|finding| Diagnostic::of(finding)).collect();
+    let findings: Vec<Diagnostic> = verified
+        .report
+        .findings
+        .iter()
+        .map(|finding| Diagnostic::of(finding).with_fix(bundle_fix(finding, args.bundle.as_deref())))
+        .collect();
     console.tell(&render_all(&findings, &console.err, None));
     if !verified.unnamed.is_empty() && findings.is_empty() {
         let what = "not proven";
@@ -55,6 +61,13 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
         console.print(&format!("{text}  {right}\n"));
     }
     code
+}
+
+/// What to do about a finding in a bundle: no build mends a file that came from somewhere else.
+fn bundle_fix(finding: &Finding, bundle: Option<&Path>) -> Option<String> {
+    let file = bundle?.display();
+    let damaged = finding.problem.is_blob_damage() || matches!(finding.problem, Problem::Missing);
+    damaged.then(|| format!("get the file again, or write it again where it was built: `catamaran export {file}`"))
 }
 
 async fn work(

@@ -160,6 +160,9 @@ pub(super) struct BuildArgs {
     /// Publish afterwards, if the whole matrix is there.
     #[arg(long)]
     pub(super) push: bool,
+    /// Let builds that ask for it do what builds may usually not: network.host, security.insecure [repeatable].
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub(super) allow: Vec<String>,
     /// Write a bundle afterwards, if the whole matrix is there.
     #[arg(long, value_name = "FILE")]
     pub(super) export: Option<PathBuf>,

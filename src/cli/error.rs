@@ -41,6 +41,14 @@ pub(super) enum CliError {
         /// What was probably meant.
         help: Option<String>,
     },
+    /// Builds ask for more than builds may usually do, and nobody allowed it.
+    #[error("{} asks for `{entitlement}`, which is not allowed", .components.join(", "))]
+    NotAllowed {
+        /// What.
+        entitlement: String,
+        /// Who.
+        components: Vec<String>,
+    },
     /// A file that was asked for is not there.
     #[error("{message}")]
     Absent {
@@ -72,9 +80,11 @@ from_room!(crate::config::ConfigError, crate::plan::PlanError, crate::registry::
 impl Failure for CliError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NoDirectory { .. } | Self::Certificates { .. } | Self::NoPlatform | Self::Unknown { .. } => {
-                ErrorClass::Config
-            }
+            Self::NoDirectory { .. }
+            | Self::Certificates { .. }
+            | Self::NoPlatform
+            | Self::NotAllowed { .. }
+            | Self::Unknown { .. } => ErrorClass::Config,
             Self::Absent { .. } => ErrorClass::Incomplete,
             Self::Surroundings(_) | Self::Unusable { .. } => ErrorClass::Disk,
             Self::Room(error) => error.class(),
@@ -86,6 +96,9 @@ impl Failure for CliError {
             Self::NoPlatform => {
                 Some("write at least one, such as `--platform linux/amd64`, or leave it out".to_owned())
             }
+            Self::NotAllowed { entitlement, .. } => Some(format!(
+                "add `--allow {entitlement}` if its Dockerfile is trusted with this machine, or take it out of the file"
+            )),
             Self::Unknown { help, .. } => help.clone(),
             Self::Absent { help, .. } => Some(help.clone()),
             Self::Room(error) => error.help(),

@@ -222,6 +222,7 @@ impl Settings {
             search,
             environment: self.environment.for_builder(),
             registries: self.registry_rules(plan),
+            entitlements: entitlements(plan),
             ids: Ids::default(),
             start_timeout: START_TIMEOUT,
             lock_timeout: LEAVE_TIMEOUT,
@@ -251,6 +252,10 @@ impl Settings {
     fn registry_rules(&self, plan: &Plan) -> Vec<RegistryRule> {
         let bases = plan.cells.iter().filter_map(|cell| cell.build()).flat_map(|build| &build.bases);
         let mut hosts: Vec<String> = bases.map(|base| base.reference.repository().host().to_owned()).collect();
+        let builds = plan.cells.iter().filter_map(|cell| cell.build());
+        let caches = builds.flat_map(|build| build.options.cache_from.iter().chain(&build.options.cache_to));
+        let references = caches.filter_map(|cache| cache.attributes.get("ref")?.parse::<crate::base::Reference>().ok());
+        hosts.extend(references.map(|reference| reference.repository().host().to_owned()));
         hosts.extend(self.plain_http.iter().cloned());
         hosts.sort();
         hosts.dedup();
@@ -300,6 +305,14 @@ impl Settings {
             .collect();
         Inputs { secrets, ssh_agent: self.environment.get("SSH_AUTH_SOCK").map(PathBuf::from) }
     }
+}
+
+/// What the builds of a plan may do beyond the usual; that the user allowed it is checked before.
+fn entitlements(plan: &Plan) -> Vec<String> {
+    let builds = plan.cells.iter().filter_map(|cell| cell.build());
+    // `device=NAME` is granted by kind.
+    let kinds = builds.flat_map(|build| &build.options.entitlements).filter_map(|text| text.split('=').next());
+    kinds.map(str::to_owned).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 /// A platform as it was typed after `--platform`.

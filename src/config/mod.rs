@@ -6,6 +6,7 @@
 //! `discover`; nothing here reads the environment: what of it may be used comes in with the request.
 
 mod bake;
+mod cache;
 mod compose;
 mod discover;
 mod document;
@@ -21,6 +22,7 @@ mod native;
 mod paths;
 mod project;
 mod reader;
+mod solve;
 mod template;
 mod vars;
 mod vary;
@@ -34,6 +36,7 @@ pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
     SecretSpec, ServiceSpec, Variable, Variation,
 };
+pub use solve::{AnnotationLevel, AnnotationSpec, SolveSpec};
 pub use template::{Rendered, render};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
+use super::solve::SolveSpec;
 use crate::base::{ComponentName, Epoch, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, Warning};
 
 /// Where to look for a project and what it may use.
@@ -115,6 +116,8 @@ pub struct ComponentSpec {
     pub extra_hosts: Vec<(String, String)>,
     /// Ignore the builder's cache.
     pub no_cache: bool,
+    /// What else the builder is asked for.
+    pub solve: SolveSpec,
     /// Narrower platforms than the project's.
     pub platforms: Option<Vec<Spanned<Platform>>>,
     /// Globs of the programs for other processors that are in its image on purpose.
@@ -185,6 +188,7 @@ impl ComponentSpec {
             ssh: IndexMap::new(),
             extra_hosts: Vec::new(),
             no_cache: false,
+            solve: SolveSpec::default(),
             platforms: None,
             foreign: Vec::new(),
             exclude: None,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 use super::buildkit::Selection;
-use crate::base::{CellId, Descriptor, Epoch, Platform, Secret};
+use crate::base::{CellId, Descriptor, Epoch, Platform, Secret, SolveOptions};
 use crate::event::EventSink;
 
 /// Everything about one cell that an engine needs to build it.
@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub extra_hosts: Vec<(String, String)>,
     /// Ignore the builder's cache.
     pub no_cache: bool,
+    /// What else is asked for.
+    pub options: SolveOptions,
     /// Clamp times in config, history and layers to this.
     pub epoch: Option<Epoch>,
     /// Names a directory and component on this machine, stable from run to run, so that the builder transfers only changes.

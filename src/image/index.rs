@@ -25,6 +25,8 @@ pub struct IndexEntry {
     pub platform: Platform,
     /// Its manifest, in the layout.
     pub manifest: Descriptor,
+    /// Annotations of its entry; not of the manifest.
+    pub annotations: Option<IndexMap<String, String>>,
     /// Attestation manifests about it, in the layout.
     pub attestations: Vec<Descriptor>,
 }
@@ -82,6 +84,7 @@ pub fn assemble_index(
     }
     let images = entries.iter().map(|entry| {
         let mut descriptor = entry.manifest.bare();
+        descriptor.annotations.clone_from(&entry.annotations);
         descriptor.platform = Some(platform_object(&entry.platform));
         descriptor
     });

@@ -41,7 +41,7 @@ fn entry(layout: &Layout, text: &str) -> IndexEntry {
         says["variant"] = variant.into();
     }
     let manifest = image(layout, &says, text.as_bytes());
-    IndexEntry { platform, manifest, attestations: Vec::new() }
+    IndexEntry { platform, manifest, annotations: None, attestations: Vec::new() }
 }
 
 fn assemble(layout: &Layout, entries: Vec<IndexEntry>) -> Result<Assembled, ImageError> {
@@ -94,7 +94,7 @@ fn d14_the_platform_comes_from_the_config_and_must_be_the_one_asked_for() {
         (json!({"os": "linux", "architecture": "amd65"}), "amd64", false),
     ] {
         let manifest = image(&layout, &says, b"x");
-        let one = IndexEntry { platform: platform(asked), manifest, attestations: Vec::new() };
+        let one = IndexEntry { platform: platform(asked), manifest, annotations: None, attestations: Vec::new() };
         assert_eq!(assemble(&layout, vec![one]).is_ok(), fits, "{says} for {asked}");
     }
     let manifest = image(&layout, &json!({"os": "linux", "architecture": "arm64", "variant": "v8"}), b"x");
@@ -109,11 +109,13 @@ fn an_index_refuses_nothing_two_of_a_kind_and_what_is_no_image() {
     let twice = vec![entry(&layout, "amd64"), entry(&layout, "amd64")];
     assert!(matches!(assemble(&layout, twice), Err(ImageError::DuplicatePlatform { .. })));
     let inner = assemble(&layout, vec![entry(&layout, "amd64")]).expect("an index").descriptor;
-    let nested = IndexEntry { platform: platform("amd64"), manifest: inner, attestations: Vec::new() };
+    let nested =
+        IndexEntry { platform: platform("amd64"), manifest: inner, annotations: None, attestations: Vec::new() };
     assert!(matches!(assemble(&layout, vec![nested]), Err(ImageError::NotAnImage { .. })));
     let artifact = layout.put(media_type::EMPTY, b"{}").expect("stored");
     let artifact = put_manifest(&layout, &json!({"schemaVersion": 2, "config": artifact, "layers": []}));
-    let artifact = IndexEntry { platform: platform("amd64"), manifest: artifact, attestations: Vec::new() };
+    let artifact =
+        IndexEntry { platform: platform("amd64"), manifest: artifact, annotations: None, attestations: Vec::new() };
     assert!(matches!(assemble(&layout, vec![artifact]), Err(ImageError::NotAnImage { .. })));
 }
 

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::source::Source;
 use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, Selection};
-use crate::base::{CellId, ComponentName, Span};
-use crate::config::{ComponentSpec, ContextRef};
+use crate::base::{CellId, ComponentName, Platform, Span};
+use crate::config::{AnnotationLevel, ComponentSpec, ContextRef};
 use crate::dockerfile::{Facts, StagePlatform, Use};
 
 pub(super) fn excluded(id: CellId, reason: String) -> Cell {
@@ -72,11 +72,13 @@ impl CellDraft {
     }
 }
 
+/// `several`: whether the component has more platforms than this one.
 pub(super) fn cell_build(
     spec: &ComponentSpec,
     source: &Source,
     args: BTreeMap<String, String>,
     facts: &Facts,
+    (platform, several): (&Platform, bool),
 ) -> CellBuild {
     let context = match &spec.context.value {
         ContextRef::Directory(path) => ContextSource::Directory(path.clone()),
@@ -101,6 +103,8 @@ pub(super) fn cell_build(
         ssh: spec.ssh.iter().map(|(id, socket)| (id.clone(), socket.clone())).collect(),
         extra_hosts: spec.extra_hosts.clone(),
         no_cache: spec.no_cache,
+        options: spec.solve.on(platform, several),
+        entry_annotations: spec.solve.annotations_of(AnnotationLevel::ManifestDescriptor, Some(platform)),
         executes: executes.collect(),
         bases: Vec::new(),
         native: Vec::new(),

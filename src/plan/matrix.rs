@@ -11,7 +11,7 @@ use super::{
     Subset, graph,
 };
 use crate::base::{CellId, ComponentName, Platform};
-use crate::config::{Project, ReadText};
+use crate::config::{AnnotationLevel, Project, ReadText};
 
 /// Plans `project`: validates it as a whole and lays out its cells.
 ///
@@ -124,6 +124,7 @@ impl Planner<'_> {
                 phase: 1,
                 bases: Vec::new(),
                 needs: Vec::new(),
+                annotations: spec.solve.annotations_of(AnnotationLevel::Index, None),
                 span: spec.span.clone(),
             }
         });
@@ -142,6 +143,7 @@ impl Planner<'_> {
                 phase: 1,
                 bases: vec![spec.image.value.to_string()],
                 needs: Vec::new(),
+                annotations: BTreeMap::new(),
                 span: spec.span.clone(),
             }
         });

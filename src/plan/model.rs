@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::PlannedVariable;
-use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, Span, Warning};
+use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, SolveOptions, Span, Warning};
 use crate::config::{BuilderSpec, Find, Readiness, SecretSpec};
 
 /// What a command line narrows or replaces.
@@ -134,6 +134,8 @@ pub struct Component {
     pub bases: Vec<String>,
     /// The components it waits for and why.
     pub needs: Vec<Need>,
+    /// Annotations of its index.
+    pub annotations: BTreeMap<String, String>,
     /// Where it is declared.
     pub span: Option<Span>,
 }
@@ -243,6 +245,10 @@ pub struct CellBuild {
     pub extra_hosts: Vec<(String, String)>,
     /// Ignore the builder's cache.
     pub no_cache: bool,
+    /// What else the builder is asked for.
+    pub options: SolveOptions,
+    /// Annotations of this image's entry in its index.
+    pub entry_annotations: BTreeMap<String, String>,
     /// The platforms on which a RUN of this build executes, with the line of the first one. Stages of the builder's own
     /// platform (`--platform=$BUILDPLATFORM`) are not counted: empty means that no emulator is ever needed.
     pub executes: Vec<(Platform, Span)>,

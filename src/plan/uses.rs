@@ -41,7 +41,8 @@ impl Planner<'_> {
         for used in facts.uses.iter().filter(|used| !declared.contains(&context_name(&used.name))) {
             self.outside_use(name, used, source, cell, needs, bases);
         }
-        cell.work = Some(cell_build(spec, source, args, &facts));
+        let several = spec.platforms.as_ref().unwrap_or(&self.project.platforms).len() > 1;
+        cell.work = Some(cell_build(spec, source, args, &facts, (&cell.id.platform, several)));
     }
 
     /// The uses of a context that is another component: for each platform that a stage wants it for, that platform's cell.

@@ -120,6 +120,7 @@ impl Prepared {
             ssh: self.ssh.clone(),
             extra_hosts: build.extra_hosts.clone(),
             no_cache: build.no_cache,
+            options: build.options.clone(),
             epoch: self.epoch,
             context_key: self.key.clone(),
             events,

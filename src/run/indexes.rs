@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use indexmap::IndexMap;
 
 use super::status::included;
 use super::{CellRecord, IndexReport, RunError, StateDir};
@@ -7,7 +7,7 @@ use crate::image::{
     Assembled, IndexEntry, ManifestBody, RawManifest, assemble_index, entry_platform, is_attestation, names,
     publish_names, subset_index,
 };
-use crate::plan::{Cell, Component, ComponentKind, Plan, Selection};
+use crate::plan::{Cell, CellBuild, Component, ComponentKind, Plan, Selection};
 use crate::store::Layout;
 use crate::verify::{Presence, presence};
 
@@ -115,6 +115,7 @@ pub(super) fn assemble(
         entries.push(IndexEntry {
             platform: cell.id.platform.clone(),
             manifest: record.manifest,
+            annotations: cell.build().and_then(entry_annotations),
             attestations: record.attestations,
         });
     }
@@ -122,7 +123,7 @@ pub(super) fn assemble(
         return Ok(None);
     }
     if component.kind != ComponentKind::External {
-        return Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?));
+        return Ok(Some(assemble_index(layout, entries, &component.annotations)?));
     }
     match upstreams.as_slice() {
         // Parts of two upstream releases are no release.
@@ -132,7 +133,7 @@ pub(super) fn assemble(
             Ok(Some(subset_index(layout, upstream, &platforms)?))
         }
         // Upstream has no index: a single image.
-        _ => Ok(Some(assemble_index(layout, entries, &BTreeMap::new())?)),
+        _ => Ok(Some(assemble_index(layout, entries, &component.annotations)?)),
     }
 }
 
@@ -144,6 +145,11 @@ pub(super) fn is_whole(layout: &Layout, record: &CellRecord) -> Result<bool, Run
         }
     }
     Ok(true)
+}
+
+fn entry_annotations(build: &CellBuild) -> Option<IndexMap<String, String>> {
+    let annotations = &build.entry_annotations;
+    (!annotations.is_empty()).then(|| annotations.clone().into_iter().collect())
 }
 
 pub(super) fn platforms_of(assembled: &Assembled) -> Result<Vec<crate::base::Platform>, RunError> {

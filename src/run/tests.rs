@@ -14,7 +14,7 @@ use super::indexes::name_complete_indexes;
 use super::mirror::Mirror;
 use super::*;
 use crate::base::{
-    CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SourceText, media_type,
+    CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SolveOptions, SourceText, media_type,
 };
 use crate::engine::{
     BuildRequest, BuiltImage, Capabilities, ContextReads, Engine, EngineError, NamedContext, ServiceHandle,
@@ -61,6 +61,8 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
                 ssh: BTreeMap::new(),
                 extra_hosts: Vec::new(),
                 no_cache: false,
+                options: SolveOptions::default(),
+                entry_annotations: BTreeMap::new(),
                 executes: vec![(platform.clone(), span)],
                 native: Vec::new(),
                 bases: Vec::new(),
@@ -87,6 +89,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         phase: 1 + usize::from(base.is_some()),
         bases: Vec::new(),
         needs: Vec::new(),
+        annotations: BTreeMap::new(),
         span: None,
     };
     Plan {

@@ -3,6 +3,7 @@
 //! `corpus/*.cases` hold the files: `==== NAME`, then `arg:`, `env:` and `stdin:` lines, then `---- FILE` with its text
 //! (`quoted`: as a JSON string). `differs:` marks the places where the reference's answer is not what the user meant.
 
+mod effects;
 mod selection;
 
 use std::collections::BTreeMap;

@@ -44,6 +44,7 @@ fn options() -> DaemonOptions {
             (OsString::from("NO_PROXY"), OsString::from("127.0.0.1")),
         ],
         registries: Vec::new(),
+        entitlements: Vec::new(),
         ids: if env::var_os("SINGLE").is_some() { Ids::AllowSingle } else { Ids::NeedRanges },
         start_timeout: seconds("START_SECONDS", 60),
         lock_timeout: seconds("LOCK_SECONDS", 10),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catamaran::base::{CellId, CredentialFuture, CredentialSource};
+use catamaran::base::{CellId, CredentialFuture, CredentialSource, SolveOptions};
 use catamaran::engine::buildkit::daemon::{DaemonOptions, Ids};
 use catamaran::engine::buildkit::{BuildKitEngine, StartOptions, start};
 use catamaran::engine::{BuildRequest, ContextSource, DockerfileSource, Engine, EngineError};
@@ -35,6 +35,7 @@ fn options(folder: &Path) -> StartOptions {
         search: std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect(),
         environment: Vec::new(),
         registries: Vec::new(),
+        entitlements: Vec::new(),
         ids: Ids::NeedRanges,
         start_timeout: Duration::from_secs(60),
         lock_timeout: Duration::from_secs(10),
@@ -67,6 +68,7 @@ fn request(
         ssh: BTreeMap::new(),
         extra_hosts: Vec::new(),
         no_cache: false,
+        options: SolveOptions::default(),
         epoch: None,
         context_key: format!("{}-{platform}", folder.display()),
         events: Arc::new(events),

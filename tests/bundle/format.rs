@@ -289,7 +289,8 @@ fn attestations_are_in_the_layout_and_not_in_the_docker_view() {
     let config = fleet.layout.put(media_type::CONFIG, b"{\"architecture\":\"unknown\"}").expect("stored");
     let attestation = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [statement]});
     let attestation = fleet.layout.put(media_type::MANIFEST, attestation.to_string().as_bytes()).expect("stored");
-    let entry_of = IndexEntry { platform: platform("amd64"), manifest: image, attestations: vec![attestation] };
+    let entry_of =
+        IndexEntry { platform: platform("amd64"), manifest: image, annotations: None, attestations: vec![attestation] };
     let index = assemble_index(&fleet.layout, vec![entry_of], &std::collections::BTreeMap::new()).expect("an index");
     fleet.expect("api", index.descriptor, vec![platform("amd64")]);
     let path = fleet.directory.path().join("fleet.tar");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catamaran::base::{CellId, CredentialFuture, CredentialSource, Descriptor, Platform};
+use catamaran::base::{CellId, CredentialFuture, CredentialSource, Descriptor, Platform, SolveOptions};
 use catamaran::engine::buildkit::{BuildKitEngine, ConnectOptions};
 use catamaran::engine::{BuildRequest, BuiltImage, ContextSource, DockerfileSource, Engine, EngineError};
 use catamaran::event::{Event, EventSink};
@@ -121,6 +121,7 @@ impl Bench {
             ssh: BTreeMap::new(),
             extra_hosts: Vec::new(),
             no_cache: false,
+            options: SolveOptions::default(),
             epoch: None,
             context_key: self.directory.path().display().to_string(),
             events: self.events.clone(),

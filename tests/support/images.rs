@@ -179,6 +179,7 @@ impl Fleet {
             .map(|(platform, manifest)| IndexEntry {
                 platform: platform.clone(),
                 manifest: manifest.clone(),
+                annotations: None,
                 attestations: Vec::new(),
             })
             .collect();

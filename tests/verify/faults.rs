@@ -162,7 +162,12 @@ fn d14_platforms_of_request_entry_and_config_must_agree() {
     let mut wrong = Image::small("web", "arm64");
     wrong.config_platform = Some(platform("amd64"));
     let manifest = wrong.store(&fleet.layout);
-    let entry = IndexEntry { platform: platform("arm64"), manifest: manifest.clone(), attestations: Vec::new() };
+    let entry = IndexEntry {
+        platform: platform("arm64"),
+        manifest: manifest.clone(),
+        annotations: None,
+        attestations: Vec::new(),
+    };
     let refused = assemble_index(&fleet.layout, vec![entry], &std::collections::BTreeMap::new());
     assert!(
         refused.is_err_and(|error| error.to_string().ends_with("is for linux/amd64, not linux/arm64")),
@@ -322,7 +327,8 @@ fn attestations_are_carried_and_must_be_whole() {
     let config = fleet.layout.put(media_type::CONFIG, b"{\"architecture\":\"unknown\"}").expect("stored");
     let attestation = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [statement]});
     let attestation = fleet.layout.put(media_type::MANIFEST, attestation.to_string().as_bytes()).expect("stored");
-    let entry = IndexEntry { platform: platform("amd64"), manifest: image, attestations: vec![attestation] };
+    let entry =
+        IndexEntry { platform: platform("amd64"), manifest: image, annotations: None, attestations: vec![attestation] };
     let index = assemble_index(&fleet.layout, vec![entry], &std::collections::BTreeMap::new()).expect("an index");
     fleet.expect("api", index.descriptor, vec![platform("amd64")]);
     assert!(verify(&fleet, Depth::Layers).is_whole());

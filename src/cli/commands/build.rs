@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use crate::cli::exit;
 use crate::cli::settings::Plans;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
+use crate::plan::{Plan, Selection};
 use crate::report::{
     Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
     warnings_text,
@@ -55,8 +57,30 @@ fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), C
     if args.push {
         plans.judged.require_registries().map_err(RunError::from)?;
     }
+    check_allowed(&plans.asked, &args.allow)?;
     let state = settings.state(&project);
     Ok((plans, state))
+}
+
+/// A file that was fetched from somewhere must not get at this machine because it says so: as bake, the user has to.
+fn check_allowed(plan: &Plan, allowed: &[String]) -> Result<(), CliError> {
+    let asked = plan.cells.iter().filter(|cell| cell.selection != Selection::Unselected);
+    let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (id, build) in asked.filter_map(|cell| Some((&cell.id, cell.build()?))) {
+        for entitlement in &build.options.entitlements {
+            let kind = entitlement.split('=').next().unwrap_or_default();
+            if !allowed.iter().any(|one| one == entitlement || one == kind) {
+                wanted.entry(entitlement).or_default().insert(format!("`{}`", id.component));
+            }
+        }
+    }
+    match wanted.pop_first() {
+        None => Ok(()),
+        Some((entitlement, components)) => Err(CliError::NotAllowed {
+            entitlement: entitlement.to_owned(),
+            components: components.into_iter().collect(),
+        }),
+    }
 }
 
 /// What a build came to, with what was done with its results.
@@ -90,7 +114,7 @@ async fn work(
     }
     // The bundle first: a push is seen by others, and what fails should fail before that.
     if let Some(file) = &args.export {
-        let allowed = std::collections::BTreeSet::new();
+        let allowed = BTreeSet::new();
         let file = settings.path(file);
         match run::export(&plans.judged, state, &file, &allowed, Arc::clone(events), cancel).await {
             Ok(report) => done.bundle = Some(report),

@@ -23,6 +23,7 @@ mod print;
 mod project;
 mod resolve;
 mod scope;
+mod solve;
 mod target;
 mod validate;
 

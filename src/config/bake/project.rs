@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::base::{ComponentName, Epoch, Platform, Reference, Spanned, Tag};
+use crate::base::{ComponentName, Epoch, Platform, Reference, Span, Spanned, Tag, Warning};
 use crate::config::error::ConfigProblem;
 use crate::config::paths::{clean_path, is_remote};
 use crate::config::project::{ComponentSpec, ContextRef, Project, SecretSpec};
 
 use super::load::{BakeRequest, Resolved, local_platform};
 use super::resolve::refused;
+use super::solve::{Finding, output_findings, output_names, solve_spec};
 use super::target::{Target, Texts};
 
 /// The components of the resolved targets.
@@ -24,9 +25,12 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
     let names = component_names(targets, &mut problems);
     let platforms = platforms(targets, &mut problems);
     let mut components = IndexMap::new();
+    let mut missing = Missing::default();
     for (name, target) in targets {
-        let mut mapper = Mapper { directory: &directory, names: &names, target, problems: &mut problems };
+        let environment = &request.environment;
+        let mut mapper = Mapper { directory: &directory, names: &names, target, environment, problems: &mut problems };
         let mut spec = mapper.component();
+        mapper.solve(&mut spec, &mut missing);
         spec.platforms = platforms.get(name).cloned();
         if let Some(own) = names.get(name) {
             components.insert(own.clone(), spec);
@@ -72,7 +76,7 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
         defaults: IndexMap::new(),
         finds: Vec::new(),
         unselected: unselected(resolved, &names),
-        warnings: Vec::new(),
+        warnings: missing.warnings(),
     })
 }
 
@@ -211,10 +215,39 @@ fn unselected(resolved: &Resolved, names: &BTreeMap<String, ComponentName>) -> I
     found
 }
 
+/// What targets are built without: for each such thing the targets, the first place and how to get it.
+#[derive(Default)]
+struct Missing(IndexMap<String, (Vec<String>, Option<Span>, &'static str)>);
+
+impl Missing {
+    fn add(&mut self, target: &Target, attribute: &str, what: String, help: &'static str) {
+        let span = target.span(attribute).filter(|span| !span.source.text().is_empty()).cloned();
+        let (names, _, _) = self.0.entry(what).or_insert_with(|| (Vec::new(), span, help));
+        if !names.contains(&target.name) {
+            names.push(target.name.clone());
+        }
+    }
+
+    /// One warning for each thing, with the targets that it is about.
+    fn warnings(self) -> Vec<Warning> {
+        /// More names than this only hide the message.
+        const SHOWN: usize = 4;
+        let one = |(what, (names, span, help)): (String, (Vec<String>, Option<Span>, &'static str))| {
+            let mut shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+            if names.len() > SHOWN {
+                shown.push(format!("{} more", names.len() - SHOWN));
+            }
+            Warning { message: format!("{}: {what}", shown.join(", ")), help: Some(help.to_owned()), span }
+        };
+        self.0.into_iter().map(one).collect()
+    }
+}
+
 struct Mapper<'a> {
     directory: &'a Path,
     names: &'a BTreeMap<String, ComponentName>,
     target: &'a Target,
+    environment: &'a BTreeMap<String, String>,
     problems: &'a mut Vec<ConfigProblem>,
 }
 
@@ -239,6 +272,11 @@ impl Mapper<'_> {
         spec.labels = self.texts("labels", target.labels.as_ref());
         for secret in target.secrets.iter().flatten() {
             let value = match (secret.source.as_str(), secret.environment.as_str()) {
+                // The variable of that name, else the file of that name.
+                ("", "") if self.environment.contains_key(&secret.id) => SecretSpec::Environment(secret.id.clone()),
+                ("", "") if self.directory.join(&secret.id).exists() => {
+                    SecretSpec::File(self.directory.join(&secret.id))
+                }
                 ("", "") => SecretSpec::Environment(secret.id.clone()),
                 ("", variable) => SecretSpec::Environment(variable.to_owned()),
                 (file, _) => SecretSpec::File(self.directory.join(file)),
@@ -247,6 +285,12 @@ impl Mapper<'_> {
         }
         for ssh in target.ssh.iter().flatten() {
             let path = ssh.paths.first().filter(|path| !path.is_empty());
+            if ssh.paths.len() > 1 {
+                let message = format!("target `{}`: `ssh` `{}` names several keys", target.name, ssh.id);
+                let help = "add them to an agent with `ssh-add`, and name its socket or nothing".to_owned();
+                let span = target.span("ssh").cloned();
+                self.problems.push(ConfigProblem::Invalid { message, help: Some(help), span });
+            }
             let id = if ssh.id.is_empty() { "default" } else { &ssh.id };
             spec.ssh.insert(id.to_owned(), path.map(|path| self.directory.join(path)));
         }
@@ -256,6 +300,26 @@ impl Mapper<'_> {
         spec.no_cache = target.no_cache == Some(true);
         spec.references = self.references();
         spec
+    }
+
+    /// What the builder is asked for beside the inputs, and what of it is not done.
+    fn solve(&mut self, spec: &mut ComponentSpec, missing: &mut Missing) {
+        let mut findings = Vec::new();
+        spec.solve = solve_spec(self.target, self.environment, &mut findings);
+        output_findings(self.target, &mut findings);
+        for finding in findings {
+            match finding {
+                Finding::Problem(attribute, message) => {
+                    self.problems.push(at(self.target, attribute, format!("target `{}`: {message}", self.target.name)));
+                }
+                Finding::Missing(attribute, what, help) => missing.add(self.target, attribute, what, help),
+            }
+        }
+        // `call` asks the frontend a question instead of building: what is not an image is no hole either.
+        let call = self.target.call.as_deref().unwrap_or_default();
+        if !call.is_empty() && call != "build" && spec.exclude.is_none() {
+            spec.exclude = Some(self.spanned("call", format!("its `call` is `{call}`: it makes no image")));
+        }
     }
 
     /// A context as bake resolves it: relative to the working directory.
@@ -301,7 +365,11 @@ impl Mapper<'_> {
 
     fn references(&mut self) -> Option<Vec<Spanned<Reference>>> {
         let mut references = Vec::new();
-        for tag in self.target.tags.iter().flatten() {
+        let mut tags: Vec<&str> = self.target.tags.iter().flatten().map(String::as_str).collect();
+        if tags.is_empty() {
+            tags.extend(output_names(self.target.outputs.as_deref().unwrap_or_default()));
+        }
+        for tag in tags {
             match tag.parse::<Reference>() {
                 Ok(reference) => references.push(self.spanned("tags", reference)),
                 Err(error) => self.problems.push(at(self.target, "tags", error.to_string())),

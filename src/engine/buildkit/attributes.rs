@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use super::context::{CONTEXT, DOCKERFILE, named_directories};
 use super::named::NamedImage;
+use super::proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry};
 use super::session::LAYOUT_STORE;
+use crate::base::{CacheSpec, NetworkMode, SolveOptions};
 use crate::dockerfile::context_name;
 use crate::engine::{BuildRequest, ContextSource, NamedContext};
 
@@ -24,7 +26,7 @@ pub(super) const FRONTEND: &str = "dockerfile.v0";
 /// | exporter `oci-artifact` | absent | matters for attestations only |
 /// | exporter `rewrite-timestamp` | `true`, with an epoch | file times inside layers differ from run to run |
 /// | exporter `source-date-epoch` | the epoch, if there is one | times in config and history differ |
-/// | frontend `attest:*` | absent | build ids and times; the result would be an index |
+/// | frontend `attest:*` | absent unless the project asks for it | build ids and times; the result is an index then |
 /// | frontend `platform` | the cell's | the daemon's own platform |
 /// | exporter `name` | absent | it would be in annotations |
 pub(super) const COMPATIBILITY_VERSION: i64 = 20;
@@ -35,13 +37,16 @@ pub const SETTINGS: &str = "buildkit compatibility=20 oci-mediatypes=true compre
 /// `type=oci,tar=false`: blobs go one by one into the session's store `export`, and only those that it lacks.
 pub(super) const EXPORTER: &str = "oci";
 
-/// Attributes of the exporter.
+/// Attributes of the exporter (moby/buildkit exporter/containerimage/exptypes, "annotation-TYPE.KEY").
 pub(super) fn exporter(request: &BuildRequest) -> HashMap<String, String> {
     let mut attributes: HashMap<String, String> =
         [("tar", "false"), ("oci-mediatypes", "true"), ("compression", "gzip")]
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
+    for (key, value) in &request.options.annotations {
+        attributes.insert(format!("annotation-manifest.{key}"), value.clone());
+    }
     if let Some(epoch) = request.epoch {
         attributes.insert("source-date-epoch".to_owned(), epoch.seconds().to_string());
         attributes.insert("rewrite-timestamp".to_owned(), "true".to_owned());
@@ -71,6 +76,7 @@ pub(super) fn frontend(
     for (name, value) in &request.labels {
         set(format!("label:{name}"), value.clone());
     }
+    options(&request.options, &mut set);
     if request.no_cache {
         // Empty is every stage. Any text, `false` too, would be the name of one.
         set("no-cache".to_owned(), String::new());
@@ -94,6 +100,55 @@ pub(super) fn frontend(
     }
     named_contexts(request, images, &mut attributes);
     attributes
+}
+
+/// What is asked for beside the inputs.
+fn options(options: &SolveOptions, set: &mut impl FnMut(String, String) -> Option<String>) {
+    let mut set = |key: &str, value: String| drop(set(key.to_owned(), value));
+    match options.network {
+        NetworkMode::Default => {}
+        NetworkMode::Host => set("force-network-mode", "host".to_owned()),
+        NetworkMode::None => set("force-network-mode", "none".to_owned()),
+    }
+    if let Some(bytes) = options.shm_bytes {
+        set("shm-size", bytes.to_string());
+    }
+    if !options.ulimits.is_empty() {
+        set("ulimit", options.ulimits.join(","));
+    }
+    if let Some(parent) = &options.cgroup_parent {
+        set("cgroup-parent", parent.clone());
+    }
+    for (key, value) in &options.resources {
+        set(key, value.clone());
+    }
+    if options.pull {
+        set("image-resolve-mode", "pull".to_owned());
+    }
+    if !options.no_cache_stages.is_empty() {
+        set("no-cache", options.no_cache_stages.join(","));
+    }
+    for (kind, settings) in &options.attestations {
+        set(&format!("attest:{kind}"), settings.clone());
+    }
+    if !options.cache_from.is_empty() {
+        // The frontend reads them, because it decides which results they may stand for.
+        let entries =
+            options.cache_from.iter().map(|entry| serde_json::json!({"Type": entry.kind, "Attrs": entry.attributes}));
+        set("cache-imports", serde_json::Value::Array(entries.collect()).to_string());
+    }
+}
+
+/// Where the builder writes its cache to. Reading is the frontend's, see [`frontend`].
+pub(super) fn cache(request: &BuildRequest) -> Option<CacheOptions> {
+    if request.options.cache_to.is_empty() {
+        return None;
+    }
+    let entry = |entry: &CacheSpec| CacheOptionsEntry {
+        r#type: entry.kind.clone(),
+        attrs: entry.attributes.clone().into_iter().collect(),
+    };
+    Some(CacheOptions { exports: request.options.cache_to.iter().map(entry).collect(), imports: Vec::new() })
 }
 
 fn named_contexts(request: &BuildRequest, images: &[NamedImage], attributes: &mut HashMap<String, String>) {

@@ -128,6 +128,8 @@ impl Solve {
             exporter_deprecated: EXPORTER.to_owned(),
             exporter_attrs_deprecated: exporter.clone(),
             exporters: vec![Exporter { r#type: EXPORTER.to_owned(), attrs: exporter }],
+            cache: attributes::cache(request),
+            entitlements: request.options.entitlements.iter().cloned().collect(),
             // Not recorded in the daemon's history, which would keep build arguments in clear, readable by every client.
             internal: true,
             compatibility_version: COMPATIBILITY_VERSION,

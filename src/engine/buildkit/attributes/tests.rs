@@ -23,11 +23,16 @@ fn request() -> BuildRequest {
         ssh: BTreeMap::new(),
         extra_hosts: Vec::new(),
         no_cache: false,
+        options: SolveOptions::default(),
         epoch: None,
         context_key: "key".to_owned(),
         events: Arc::new(NoEvents),
         cancel: CancellationToken::new(),
     }
+}
+
+fn map(key: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(key.to_owned(), value.to_owned())])
 }
 
 fn sorted(attributes: HashMap<String, String>) -> Vec<(String, String)> {
@@ -64,6 +69,21 @@ fn everything_that_can_be_asked_for() {
     request.extra_hosts = vec![("a".to_owned(), "10.0.0.1".to_owned()), ("b".to_owned(), "::1".to_owned())];
     request.no_cache = true;
     request.epoch = Some(Epoch::from_seconds(7).unwrap());
+    let cache = |kind: &str| CacheSpec { kind: kind.to_owned(), attributes: map("ref", "r/c:1") };
+    request.options = SolveOptions {
+        network: NetworkMode::Host,
+        entitlements: ["network.host".to_owned()].into(),
+        shm_bytes: Some(1 << 20),
+        ulimits: vec!["core=0:0".to_owned(), "nofile=1:2".to_owned()],
+        cgroup_parent: Some("/group".to_owned()),
+        resources: map("memory", "5"),
+        no_cache_stages: vec!["one".to_owned()],
+        pull: true,
+        cache_from: vec![cache("registry")],
+        cache_to: vec![cache("inline")],
+        attestations: map("provenance", "mode=max"),
+        annotations: map("org.example.a", "b"),
+    };
     let root = Descriptor::of("", b"root");
     request.contexts = vec![
         NamedContext::Directory { name: "docs".to_owned(), path: "/docs".into() },
@@ -77,26 +97,35 @@ fn everything_that_can_be_asked_for() {
         frontend(&request, &images, "session"),
         &[
             ("add-hosts", "a=10.0.0.1,b=::1"),
+            ("attest:provenance", "mode=max"),
             ("build-arg:SOURCE_DATE_EPOCH", "7"),
             ("build-arg:V", "1"),
+            ("cache-imports", r#"[{"Type":"registry","Attrs":{"ref":"r/c:1"}}]"#),
+            ("cgroup-parent", "/group"),
             ("context", "https://git.example/x.git#main"),
             ("context:alpine", "docker-image://alpine:3.22"),
             ("context:base::linux/arm64", &layout),
             ("context:docs", "local:named-0"),
             ("context:more", "local:named-3"),
             ("filename", "Dockerfile"),
+            ("force-network-mode", "host"),
+            ("image-resolve-mode", "pull"),
             ("label:l", "m"),
             ("local-sessionid:dockerfile", "session"),
             ("local-sessionid:named-0", "session"),
             ("local-sessionid:named-3", "session"),
+            ("memory", "5"),
             ("no-cache", ""),
             ("platform", "linux/arm64"),
+            ("shm-size", "1048576"),
             ("target", "final"),
+            ("ulimit", "core=0:0,nofile=1:2"),
         ],
     );
     check(
         exporter(&request),
         &[
+            ("annotation-manifest.org.example.a", "b"),
             ("compression", "gzip"),
             ("oci-mediatypes", "true"),
             ("rewrite-timestamp", "true"),

@@ -29,6 +29,8 @@ pub struct DaemonOptions {
     pub environment: Vec<(OsString, OsString)>,
     /// Registries that need more than the daemon's defaults.
     pub registries: Vec<RegistryRule>,
+    /// What builds may do beyond the usual (`network.host`, `security.insecure`), as the user allowed it.
+    pub entitlements: Vec<String>,
     /// What to do for an ordinary user without ids of its own.
     pub ids: Ids,
     /// How long the daemon may take to answer.

@@ -188,7 +188,7 @@ fn prepare(options: &DaemonOptions, processes: Processes) -> Result<Prepared, En
     // Both are made for one run: the next one may be waiting for this one's end while it prepares.
     let tmp = options.root.join("tmp").join(run_dir.name());
     let config = run_dir.config().join("buildkitd.toml");
-    let text = configuration(&run_dir.name(), &options.registries);
+    let text = configuration(&run_dir.name(), options);
     fs::write(&config, text).map_err(|error| causes::cannot_write(&config, &error))?;
     // What runs containers keeps its state here, for root; see `HIDDEN_FROM_ROOT`. Left in place: it is runc's own.
     if user.is_root() {
@@ -262,6 +262,8 @@ fn arguments(config: &Path, state: &Path, socket: &Path, telemetry: &Path, runti
 
 #[derive(Serialize)]
 struct Configuration<'a> {
+    #[serde(rename = "insecure-entitlements", skip_serializing_if = "<[String]>::is_empty")]
+    entitlements: &'a [String],
     worker: Worker<'a>,
     registry: BTreeMap<&'a str, &'a RegistryRule>,
 }
@@ -279,10 +281,11 @@ struct OciWorker<'a> {
 }
 
 /// The daemon's configuration file (moby/buildkit docs/buildkitd.toml.md).
-fn configuration(cgroup: &str, registries: &[RegistryRule]) -> String {
+fn configuration(cgroup: &str, options: &DaemonOptions) -> String {
     let value = Configuration {
+        entitlements: &options.entitlements,
         worker: Worker { oci: OciWorker { cgroup } },
-        registry: registries.iter().map(|rule| (rule.host.as_str(), rule)).collect(),
+        registry: options.registries.iter().map(|rule| (rule.host.as_str(), rule)).collect(),
     };
     // Fails for maps whose keys are not texts, and for paths that are not Unicode: such a file could not be named anyway.
     let text = toml::to_string(&value).unwrap_or_default();

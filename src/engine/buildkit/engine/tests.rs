@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::base::media_type::{CONFIG, MANIFEST};
-use crate::base::{CellId, CredentialFuture, CredentialSource};
+use crate::base::{CellId, CredentialFuture, CredentialSource, SolveOptions};
 use crate::engine::buildkit::ConnectOptions;
 use crate::engine::buildkit::proto::moby::buildkit::v1::control_server::{Control, ControlServer};
 use crate::engine::buildkit::proto::moby::buildkit::v1::{
@@ -191,6 +191,7 @@ impl Stand {
                 ssh: BTreeMap::new(),
                 extra_hosts: Vec::new(),
                 no_cache: false,
+                options: SolveOptions::default(),
                 epoch: None,
                 context_key: "key".to_owned(),
                 events,

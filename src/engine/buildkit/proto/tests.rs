@@ -86,8 +86,9 @@ fn platform() -> pb::Platform {
 #[test]
 fn control() {
     use moby::buildkit::v1::{
-        BytesMessage, Exporter, InfoResponse, ListWorkersRequest, ListWorkersResponse, SolveRequest, SolveResponse,
-        StatusRequest, StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning, types,
+        BytesMessage, CacheOptions, CacheOptionsEntry, Exporter, InfoResponse, ListWorkersRequest, ListWorkersResponse,
+        SolveRequest, SolveResponse, StatusRequest, StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning,
+        types,
     };
     use theirs::moby::buildkit::v1 as other;
     same::<_, other::SolveRequest>(&SolveRequest {
@@ -98,6 +99,10 @@ fn control() {
         session: "s".into(),
         frontend: "f".into(),
         frontend_attrs: map("3", "4"),
+        cache: Some(CacheOptions {
+            exports: vec![CacheOptionsEntry { r#type: "registry".into(), attrs: map("7", "8") }],
+            imports: vec![CacheOptionsEntry { r#type: "inline".into(), attrs: map("9", "10") }],
+        }),
         entitlements: vec!["t".into()],
         frontend_inputs: HashMap::from([("i".into(), definition())]),
         internal: true,

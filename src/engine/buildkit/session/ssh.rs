@@ -46,9 +46,16 @@ impl Ssh {
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, Status> {
-    UnixStream::connect(socket)
-        .await
-        .map_err(|error| Status::failed_precondition(format!("ssh agent `{}`: {error}", socket.display())))
+    UnixStream::connect(socket).await.map_err(|error| {
+        let path = socket.display();
+        // The usual mistake: a key, which docker would read itself.
+        let text = if socket.is_file() {
+            format!("ssh agent `{path}` is a file: add the key to an agent with `ssh-add`, and name its socket")
+        } else {
+            format!("ssh agent `{path}`: {error}")
+        };
+        Status::failed_precondition(text)
+    })
 }
 
 #[tonic::async_trait]

@@ -31,6 +31,8 @@ pub(super) struct Settings {
     /// `--json`
     pub(super) json: bool,
     ca: Vec<PathBuf>,
+    /// Whether `--ca` was typed.
+    expects_tls: bool,
     plain_http: Vec<String>,
 }
 
@@ -58,6 +60,7 @@ impl Settings {
         let directory = global.directory.map_or_else(|| environment.directory.clone(), at);
         // As with git and make, `-C` comes before everything else: other paths are seen from there.
         let from = |path: PathBuf| directory.join(path);
+        let expects_tls = !global.ca.is_empty();
         let mut ca: Vec<PathBuf> = global.ca.into_iter().map(from).collect();
         ca.extend(environment.get("SSL_CERT_FILE").map(|path| environment.directory.join(path)));
         Self {
@@ -67,6 +70,7 @@ impl Settings {
             verbose: global.verbose,
             json: global.json,
             ca,
+            expects_tls,
             plain_http: global.plain_http,
             directory,
             environment,
@@ -195,7 +199,9 @@ impl Settings {
         Ok(BuilderSettings {
             forced,
             fallback,
-            ca: self.ca.first().cloned(),
+            authorities: self.ca.clone(),
+            expects_tls: self.expects_tls,
+            plain_hosts: self.plain_http.clone(),
             credentials,
             token_client,
             connect_timeout: CONNECT_TIMEOUT,

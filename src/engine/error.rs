@@ -26,6 +26,16 @@ pub enum EngineError {
         /// Why, in the words of whoever said it.
         reason: String,
     },
+    /// A builder cannot be meant by an address, or with these certificates.
+    #[error("the builder `{address}` cannot be used: {reason}")]
+    Settings {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What to write instead.
+        help: String,
+    },
     /// The builder went away while it was building.
     #[error("the builder at `{address}` was lost: {reason}")]
     Lost {
@@ -146,6 +156,7 @@ impl Failure for EngineError {
                 ErrorClass::Builder
             }
             Self::WrongPlatform { .. } | Self::WrongBase { .. } | Self::BadResult { .. } => ErrorClass::Integrity,
+            Self::Settings { .. } => ErrorClass::Config,
             Self::NoContext { .. } => ErrorClass::Preflight,
             Self::Base { .. } => ErrorClass::Refused,
             Self::Context { disk: true, .. } => ErrorClass::Disk,
@@ -156,7 +167,7 @@ impl Failure for EngineError {
 
     fn help(&self) -> Option<String> {
         match self {
-            Self::CannotStart { help, .. } => Some(help.clone()),
+            Self::CannotStart { help, .. } | Self::Settings { help, .. } => Some(help.clone()),
             Self::Service { help, .. } => help.clone(),
             Self::Unreachable { .. } => {
                 Some("start it, or leave out `--builder` and BUILDKIT_HOST to have one started for the run".to_owned())

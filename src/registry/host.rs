@@ -127,7 +127,7 @@ pub(super) fn names_host(entry: &str, authority: &str) -> bool {
 }
 
 /// `[::1]:5000` -> `[::1]`, `a.example:5000` -> `a.example`.
-pub(super) fn without_port(authority: &str) -> &str {
+pub fn without_port(authority: &str) -> &str {
     match authority.rfind(']') {
         Some(end) => &authority[..=end],
         None => authority.split_once(':').map_or(authority, |(host, _)| host),
@@ -135,7 +135,7 @@ pub(super) fn without_port(authority: &str) -> &str {
 }
 
 /// Whether an authority is this machine by its very name. What DNS says is not asked: it could be made to say anything.
-pub(super) fn is_loopback(authority: &str) -> bool {
+pub fn is_loopback(authority: &str) -> bool {
     let host = without_port(authority);
     if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
         return true;

@@ -37,6 +37,7 @@ mod upload;
 pub use auth::CredentialFiles;
 pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
+pub use host::{is_loopback, without_port};
 pub use manifest::Fetched;
 pub use meter::Meter;
 pub use options::{NoCredentials, RegistryOptions, RetryPolicy, Timeouts};

@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
+use super::named::Named;
 use super::posts::{Post, Posts, Reach, execution_on};
 use super::{NoEmulator, OtherNative, RunError};
 use crate::base::{CredentialSource, Platform};
-use crate::engine::buildkit::{BuildKitEngine, ConnectOptions, TlsFiles};
+use crate::engine::buildkit::BuildKitEngine;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::{Cell, Plan};
@@ -21,8 +22,13 @@ pub struct BuilderSettings {
     pub forced: Option<String>,
     /// What takes the platforms that no builder of the project takes.
     pub fallback: Fallback,
-    /// Certificate authority for builders that have none of their own.
-    pub ca: Option<PathBuf>,
+    /// Certificate authorities for builders that have none of their own.
+    pub authorities: Vec<PathBuf>,
+    /// Whether these were asked for (`--ca`), so that a `tcp://` builder without settings of its own is spoken to over TLS;
+    /// a setting of the machine (`SSL_CERT_FILE`) does not say so.
+    pub expects_tls: bool,
+    /// Hosts that plain text is meant for (`--plain-http`).
+    pub plain_hosts: Vec<String>,
     /// Credentials for the pulls of base images.
     pub credentials: Arc<dyn CredentialSource>,
     /// Fetches registry tokens in this process, see [`ConnectOptions::token_client`].
@@ -48,15 +54,6 @@ pub struct Builders {
     /// The number of lanes: of builders that were reached from the beginning.
     reached: usize,
     lanes: Vec<(Platform, usize)>,
-}
-
-/// A builder that somebody named, before it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Named {
-    address: String,
-    tls: Option<TlsFiles>,
-    /// Empty: every platform that no other one lists.
-    platforms: Vec<Platform>,
 }
 
 impl Builders {
@@ -91,15 +88,19 @@ impl Builders {
         layout: &Layout,
         events: &dyn EventSink,
     ) -> Result<Self, EngineError> {
-        let named = named(plan, settings);
+        let named = Named::all(plan, settings)?;
         let assigned = assign(platforms, &named);
         let wanted: Vec<Vec<Platform>> = (0..named.len()).map(|at| taken(&assigned, Some(at))).collect();
         let connections = named.iter().zip(&wanted).map(|(builder, platforms)| async {
-            if platforms.is_empty() { None } else { Some(connect(builder.clone(), settings, layout).await) }
+            if platforms.is_empty() {
+                return None;
+            }
+            builder.warn(events);
+            Some(builder.connect(settings, layout).await)
         });
         let (mut reached, mut spare, mut first_error) = (Vec::new(), Vec::new(), None);
         for ((result, builder), platforms) in join_all(connections).await.into_iter().zip(&named).zip(wanted) {
-            let post = Post::unreached(builder.platforms.clone(), true, Some(reach(builder, settings, layout)));
+            let post = Post::unreached(builder.platforms.clone(), true, Some(builder.reach(settings, layout)));
             match result {
                 None => spare.push(post),
                 Some(Ok(engine)) => reached.push((post.with(engine), platforms)),
@@ -108,7 +109,7 @@ impl Builders {
         }
         let rest = taken(&assigned, None);
         if first_error.is_none() && !rest.is_empty() {
-            match fall_back(settings, layout).await {
+            match fall_back(settings, layout, events).await {
                 Ok(post) => reached.push((post, rest)),
                 Err(error) => first_error = Some(error),
             }
@@ -225,40 +226,6 @@ fn hindrance(address: &str, platform: &Platform) -> Option<String> {
     }
 }
 
-/// The builders that the command line or the project names.
-fn named(plan: &Plan, settings: &BuilderSettings) -> Vec<Named> {
-    if let Some(address) = &settings.forced {
-        return vec![Named {
-            address: address.clone(),
-            tls: tls(settings, address, None, None),
-            platforms: Vec::new(),
-        }];
-    }
-    let of_project = plan.builders.values().map(|builder| {
-        let address = builder.address.value.clone();
-        Named {
-            tls: tls(settings, &address, builder.ca.as_ref(), builder.identity.as_ref()),
-            address,
-            platforms: builder.platforms.iter().map(|platform| platform.value.clone()).collect(),
-        }
-    });
-    of_project.collect()
-}
-
-/// Certificates for an address; a builder with none of its own is spoken to in plain, as `buildctl` does.
-fn tls(
-    settings: &BuilderSettings,
-    address: &str,
-    ca: Option<&PathBuf>,
-    identity: Option<&(PathBuf, PathBuf)>,
-) -> Option<TlsFiles> {
-    if !address.starts_with("tcp://") || (ca.is_none() && identity.is_none()) {
-        return None;
-    }
-    let ca = ca.or(settings.ca.as_ref())?;
-    Some(TlsFiles { ca: ca.clone(), identity: identity.cloned(), server_name: None })
-}
-
 /// Which builder takes each platform: one that lists it, else one that lists none; `None` for the fallback.
 fn assign(platforms: &[Platform], named: &[Named]) -> Vec<(Platform, Option<usize>)> {
     let mut assigned: Vec<(Platform, Option<usize>)> = Vec::new();
@@ -277,18 +244,13 @@ fn taken(assigned: &[(Platform, Option<usize>)], by: Option<usize>) -> Vec<Platf
     assigned.iter().filter(|(_, at)| *at == by).map(|(platform, _)| platform.clone()).collect()
 }
 
-/// The way to a builder of the project that may be gone later, or not needed before then.
-fn reach(builder: &Named, settings: &BuilderSettings, layout: &Layout) -> Reach {
-    let options = connect_options(builder.clone(), settings, layout);
-    Box::new(move || connect_with(options.clone()).boxed())
-}
-
 /// What takes the platforms that no named builder takes.
-async fn fall_back(settings: &BuilderSettings, layout: &Layout) -> Result<Post, EngineError> {
+async fn fall_back(settings: &BuilderSettings, layout: &Layout, events: &dyn EventSink) -> Result<Post, EngineError> {
     match &settings.fallback {
         Fallback::Address(address) => {
-            let builder = Named { address: address.clone(), tls: None, platforms: Vec::new() };
-            connect(builder, settings, layout).await.map(Post::reached)
+            let builder = Named::by_address(address, settings)?;
+            builder.warn(events);
+            builder.connect(settings, layout).await.map(Post::reached)
         }
         Fallback::Start(start) => {
             let (start, layout) = (Arc::clone(start), layout.clone());
@@ -297,25 +259,6 @@ async fn fall_back(settings: &BuilderSettings, layout: &Layout) -> Result<Post, 
             });
             reach().await.map(|engine| Post::started(engine, reach))
         }
-    }
-}
-
-async fn connect(builder: Named, settings: &BuilderSettings, layout: &Layout) -> Result<Arc<dyn Engine>, EngineError> {
-    connect_with(connect_options(builder, settings, layout)).await
-}
-
-async fn connect_with(options: ConnectOptions) -> Result<Arc<dyn Engine>, EngineError> {
-    BuildKitEngine::connect(options).await.map(|engine| Arc::new(engine) as Arc<dyn Engine>)
-}
-
-fn connect_options(builder: Named, settings: &BuilderSettings, layout: &Layout) -> ConnectOptions {
-    ConnectOptions {
-        address: builder.address,
-        tls: builder.tls,
-        layout: layout.clone(),
-        credentials: Arc::clone(&settings.credentials),
-        token_client: settings.token_client.clone(),
-        connect_timeout: settings.connect_timeout,
     }
 }
 
@@ -329,7 +272,7 @@ mod tests {
 
     fn builder(platforms: &[&str]) -> Named {
         let platforms = platforms.iter().map(|text| platform(text)).collect();
-        Named { address: "tcp://b:1".to_owned(), tls: None, platforms }
+        Named::plain("tcp://b:1", platforms)
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod last;
 mod lock;
 mod logs;
 mod mirror;
+mod named;
 mod outcome;
 mod posts;
 mod prefetch;

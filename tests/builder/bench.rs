@@ -167,6 +167,31 @@ impl Bench {
         Owner { process, answers }
     }
 
+    /// Writes a file that belongs to who runs here.
+    pub(super) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("writable");
+        if let Some((uid, gid)) = self.who.ids() {
+            std::os::unix::fs::chown(self.path(name), Some(uid), Some(gid)).expect("root may");
+        }
+    }
+
+    /// The program, run by who runs here, with the builder of this bench on its PATH.
+    pub(super) fn program(&self) -> Command {
+        let mut command = Command::new(self.path("catamaran"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env_clear()
+            .env("PATH", format!("{}:{path}", self.path("").display()))
+            .env("HOME", self.path("state"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .current_dir("/")
+            .stdin(Stdio::null());
+        if let Some((uid, gid)) = self.who.ids() {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
     /// Builds `dockerfile` with the files of `context/` by `buildctl` at `address`; waits for its end.
     pub(super) fn build(&self, address: &str, dockerfile: &str) -> Output {
         self.buildctl(address, dockerfile).output().expect("buildctl runs")

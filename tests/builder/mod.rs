@@ -1,5 +1,7 @@
 //! Builders that catamaran starts itself: a real `buildkitd`, as root and as an ordinary user.
 
+mod addresses;
+mod bases;
 mod bench;
 mod chained;
 mod child;

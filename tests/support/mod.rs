@@ -1,6 +1,7 @@
 //! The real parts that tests run against, and the files that they run on.
 
 pub(crate) mod built;
+pub(crate) mod certificates;
 pub(crate) mod daemon;
 pub(crate) mod images;
 pub(crate) mod project;

@@ -95,7 +95,16 @@ pub(crate) const SHELL: &str = "FROM scratch\nARG TARGETARCH\nCOPY rootfs/${TARG
 pub(crate) fn program(directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.current_dir(directory).stdin(Stdio::null());
-    for name in ["BUILDKIT_HOST", "NO_COLOR", "CI", "SOURCE_DATE_EPOCH", "IMAGE_TAG", "REGISTRY_AUTH_FILE", "COLUMNS"] {
+    for name in [
+        "BUILDKIT_HOST",
+        "NO_COLOR",
+        "CI",
+        "SOURCE_DATE_EPOCH",
+        "SSL_CERT_FILE",
+        "IMAGE_TAG",
+        "REGISTRY_AUTH_FILE",
+        "COLUMNS",
+    ] {
         command.env_remove(name);
     }
     command.env("DOCKER_CONFIG", "/nonexistent").env("LC_ALL", "C");

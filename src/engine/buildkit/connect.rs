@@ -58,8 +58,8 @@ pub struct ConnectOptions {
 /// Files in PEM form for a TLS connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Authorities that may have signed the daemon's certificate.
-    pub ca: PathBuf,
+    /// Authorities that may have signed the daemon's certificate; at least one.
+    pub authorities: Vec<PathBuf>,
     /// Certificate and key of this client, where the daemon asks for them.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The name that the daemon's certificate must have, where it is not the host of the address.
@@ -96,14 +96,44 @@ impl ConnectOptions {
 }
 
 impl BuildKitEngine {
+    /// Refuses an address that no builder can have.
+    ///
+    /// # Errors
+    /// [`EngineError::Settings`]; nothing is contacted.
+    pub fn check_address(address: &str) -> Result<(), EngineError> {
+        let reason = match (socket_path(address), address.strip_prefix("tcp://")) {
+            (Some(path), _) if path.is_absolute() => return Ok(()),
+            (Some(_), _) => "the path of a socket must be absolute",
+            (None, Some(authority)) => {
+                let port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+                match port {
+                    Some((host, 1..))
+                        if Endpoint::from_shared(format!("http://{authority}")).is_ok() && !host.is_empty() =>
+                    {
+                        return Ok(());
+                    }
+                    _ => "it is not of the form tcp://host:port",
+                }
+            }
+            (None, None) => "it is neither `unix:///path` nor `tcp://host:port`",
+        };
+        Err(EngineError::Settings {
+            address: address.to_owned(),
+            reason: reason.to_owned(),
+            help: "write `unix:///run/buildkit/buildkitd.sock` or `tcp://host:port`".to_owned(),
+        })
+    }
+
     /// Connects to a daemon and asks what it can do.
     ///
     /// One connection carries everything: two dozen solves on one measured the same as on one each. It is made again by
     /// itself when it breaks, but what was under way is lost.
     ///
     /// # Errors
-    /// [`EngineError::Unreachable`] when nothing that speaks the protocol answers in time.
+    /// [`EngineError::Settings`] for an address that is none, [`EngineError::Unreachable`] when nothing that speaks the
+    /// protocol answers in time.
     pub async fn connect(options: ConnectOptions) -> Result<Self, EngineError> {
+        Self::check_address(&options.address)?;
         let address = options.address.clone();
         let unreachable = |reason: String| EngineError::Unreachable { address: address.clone(), reason };
         let attempt = async {
@@ -150,17 +180,10 @@ pub(super) fn control(channel: &Channel) -> ControlClient<Channel> {
 
 /// Opens the HTTP/2 connection; `Err` is the reason in words.
 async fn open(options: &ConnectOptions) -> Result<Channel, String> {
-    if let Some(rest) = options.address.strip_prefix("unix:") {
-        // `unix:///path`, `unix:/path`; a relative path has no meaning for a service.
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        if !path.starts_with('/') {
-            return Err("a socket's path must be absolute (`unix:///path`)".to_owned());
-        }
-        return open_unix(Path::new(path)).await;
+    if let Some(path) = socket_path(&options.address) {
+        return open_unix(path).await;
     }
-    let Some(authority) = options.address.strip_prefix("tcp://") else {
-        return Err("it is neither `unix:///path` nor `tcp://host:port`".to_owned());
-    };
+    let authority = options.address.trim_start_matches("tcp://");
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}")).map_err(|error| words::chain(&error))?;
     let mut endpoint = tuned(endpoint);
@@ -168,6 +191,12 @@ async fn open(options: &ConnectOptions) -> Result<Channel, String> {
         endpoint = endpoint.tls_config(tls(files).await?).map_err(|error| words::chain(&error))?;
     }
     endpoint.connect().await.map_err(|error| words::chain(&error))
+}
+
+/// The path in `unix:///path` or `unix:/path`.
+fn socket_path(address: &str) -> Option<&Path> {
+    let rest = address.strip_prefix("unix:")?;
+    Some(Path::new(rest.strip_prefix("//").unwrap_or(rest)))
 }
 
 /// A path goes round the URI parser: it may hold spaces and percent signs.
@@ -201,8 +230,10 @@ async fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, String> {
         tokio::fs::read(path).await.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
     };
     // Daemons before v0.17 negotiate no protocol at all.
-    let mut config =
-        ClientTlsConfig::new().assume_http2(true).ca_certificate(Certificate::from_pem(read(&files.ca).await?));
+    let mut config = ClientTlsConfig::new().assume_http2(true);
+    for path in &files.authorities {
+        config = config.ca_certificate(Certificate::from_pem(read(path).await?));
+    }
     if let Some((certificate, key)) = &files.identity {
         config = config.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
     }

@@ -19,6 +19,10 @@ pub struct ContentsLock {
     pub tag: String,
     /// Whether every cell of the project's matrix is in it; if not, the bundle is stamped INCOMPLETE.
     pub complete: bool,
+    /// Whether names or platforms of a command line left out a part of the project, so that `complete` is about the rest.
+    /// Left out where that is not so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub subset: bool,
     /// The cells that are not in it, sorted.
     pub missing: Vec<MissingCell>,
     /// The platform whose images have the plain names in the docker view.
@@ -147,6 +151,7 @@ mod tests {
             project: "fleet \u{1b}\"quoted\"".to_owned(),
             tag: "1.0".to_owned(),
             complete: false,
+            subset: true,
             missing: vec![MissingCell { component: "api".parse().expect("a name"), platform: parse("arm64") }],
             default_platform: parse("amd64"),
             images: vec![LockedImage {

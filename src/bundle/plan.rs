@@ -80,6 +80,7 @@ pub(super) fn plan(source: &dyn BlobSource, contents: &BundleContents) -> Result
         project: contents.project.clone(),
         tag: contents.tag.clone(),
         complete: missing.is_empty(),
+        subset: contents.subset,
         missing: missing.into_iter().collect(),
         default_platform: contents.default_platform.clone(),
         images,

@@ -92,6 +92,7 @@ impl BundleReader {
     /// from the manifests. Manifests and configs are verified on the way; layers are not read.
     pub fn check_views(&self) -> Result<(), BundleError> {
         let contents = BundleContents {
+            subset: self.lock.subset,
             project: self.lock.project.clone(),
             tag: self.lock.tag.clone(),
             entries: self.entries(),

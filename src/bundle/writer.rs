@@ -19,6 +19,8 @@ use crate::store::{BlobSource, StoreError};
 /// What goes into a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleContents {
+    /// Whether names or platforms of a command line left out a part of the project.
+    pub subset: bool,
     /// Name of the project.
     pub project: String,
     /// Tag of the release.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit;
-use crate::base::{CellId, Prefix};
+use crate::base::Prefix;
 use crate::plan::Selector;
 
 /// Builds every image of a repository for every platform, proves that none is missing, and publishes them as one release.
@@ -235,9 +235,12 @@ pub(super) struct CheckArgs {
 /// `verify`
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// A bundle; the layout if none is given.
-    #[arg(value_name = "BUNDLE")]
-    pub(super) bundle: Option<PathBuf>,
+    /// A bundle, or names as elsewhere for a subset of the layout; all of the layout if none is given.
+    #[arg(value_name = "FILE|NAME")]
+    pub(super) targets: Vec<String>,
+    /// Only these platforms of the layout, which proves a subset [repeatable, or separated by commas].
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
+    pub(super) platform: Option<Vec<String>>,
     /// Only hash blobs and follow references; do not look into layers for programs of another processor.
     #[arg(long)]
     pub(super) shallow: bool,
@@ -265,17 +268,18 @@ pub(super) struct PushArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   catamaran export release.tar
-  catamaran export release.tar --allow-missing web/arm64")]
+  catamaran export release.tar --allow-missing web/arm64 --allow-missing '*/linux/riscv64'
+  catamaran export web.tar web         a subset: just this component")]
 pub(super) struct ExportArgs {
     /// The file to write.
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Write the bundle without this cell, stamped INCOMPLETE [repeatable].
-    #[arg(long, value_name = "NAME/PLATFORM", value_parser = parse_cell)]
-    pub(super) allow_missing: Vec<CellId>,
-    /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
-    pub(super) platform: Option<Vec<String>>,
+    /// Which components.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Write the bundle without these cells, stamped INCOMPLETE: NAME, NAME/PLATFORM or a glob [repeatable].
+    #[arg(long, value_name = "NAME/PLATFORM")]
+    pub(super) allow_missing: Vec<Selector>,
     /// The registry that the images in it are named for.
     #[command(flatten)]
     pub(super) to: ToArgs,
@@ -298,15 +302,6 @@ pub(super) struct LogsArgs {
     /// The cell, as NAME/PLATFORM; NAME alone where it has one platform.
     #[arg(value_name = "NAME/PLATFORM")]
     pub(super) cell: String,
-}
-
-/// `nginx/arm64`, `nginx/linux/arm64`
-fn parse_cell(text: &str) -> Result<CellId, String> {
-    let (component, platform) =
-        text.split_once('/').ok_or_else(|| format!("`{text}` is not of the form NAME/PLATFORM"))?;
-    let component = component.parse().map_err(|error: crate::base::InvalidComponentName| error.to_string())?;
-    let platform = platform.parse().map_err(|error: crate::base::InvalidPlatform| error.to_string())?;
-    Ok(CellId::new(component, platform))
 }
 
 /// Commands and flags that are promised and that this version does not have.

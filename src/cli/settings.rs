@@ -82,11 +82,6 @@ impl Settings {
         self.directory.join(path)
     }
 
-    /// Reads the project, for a command that takes no names.
-    pub(super) fn project(&self) -> Result<Project, CliError> {
-        self.project_with(&[])
-    }
-
     /// Reads the project. Names can make more of it: they mean targets of a bake file that `default` does not reach.
     pub(super) fn project_with(&self, names: &[Selector]) -> Result<Project, CliError> {
         if !self.directory.is_dir() {

@@ -43,6 +43,12 @@ pub enum RunError {
         /// The cells that are missing.
         holes: Vec<CellId>,
     },
+    /// A hole was allowed where there is none.
+    #[error("`--allow-missing {pattern}`: none of these cells is missing")]
+    NoHole {
+        /// As typed.
+        pattern: String,
+    },
     /// All cells are there, but the index that joins them is not.
     #[error("{what}: the index of {} is missing", .components.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
     NoIndex {
@@ -217,7 +223,9 @@ impl Failure for RunError {
             }
             Self::Index { source, .. } => source.class(),
             Self::Several { first, .. } => first.class(),
-            Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => ErrorClass::Config,
+            Self::NoHole { .. } | Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => {
+                ErrorClass::Config
+            }
             Self::Room(error) => error.class(),
             Self::Internal { .. } => ErrorClass::Internal,
         }
@@ -247,6 +255,7 @@ impl Failure for RunError {
             Self::Moved { component } => Some(format!("mirror all of it: `catamaran build {component}`")),
             Self::Index { source, .. } => source.help(),
             Self::Several { first, .. } => first.help(),
+            Self::NoHole { .. } => Some("leave it out; `catamaran status` shows what is missing".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
             Self::Services { name } => {
                 Some(format!("take [service.{name}] out, and have what needs it find the server by another way"))

@@ -36,7 +36,7 @@ pub use error::{NoEmulator, OtherNative, RunError};
 pub use heal::suspect;
 pub use lock::Bases;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
-pub use publish::{Extent, Published, PushRequest, export, push};
+pub use publish::{AllowedHoles, ExportRequest, Exported, Extent, Published, PushRequest, export, push};
 pub use record::CellRecord;
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,

@@ -79,26 +79,62 @@ pub async fn push(
     Ok(Published { receipt, extent: Extent::new(plan, whole) })
 }
 
-/// Writes the selected components of `plan` into one file. Refused unless all their cells are there, except for those in
-/// `allowed`: a bundle with such a hole is stamped INCOMPLETE.
+/// What is to be bundled.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportRequest<'a> {
+    /// What the command line means: its selected cells go in.
+    pub plan: &'a Plan,
+    /// The project without names and platforms, to tell a subset from everything.
+    pub whole: &'a Plan,
+    /// The file to write.
+    pub destination: &'a Path,
+    /// Holes that are allowed.
+    pub allowed: &'a [AllowedHoles],
+}
+
+/// Holes that a command line allows.
+#[derive(Debug, Clone)]
+pub struct AllowedHoles {
+    /// As typed.
+    pub pattern: String,
+    /// The cells that it means, whether they are there or not.
+    pub cells: BTreeSet<CellId>,
+}
+
+/// What was bundled.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// The file.
+    pub report: BundleReport,
+    /// How much of the project it holds, its holes counted as held.
+    pub extent: Extent,
+}
+
+/// Writes the selected cells of a plan into one file. Refused unless all of them are there, except for holes that are
+/// allowed: a bundle with such a hole is stamped INCOMPLETE. Allowing a hole where there is none is refused too: whoever
+/// typed that expects something that is not so.
 pub async fn export(
-    plan: &Plan,
+    request: &ExportRequest<'_>,
     state: &StateDir,
-    destination: &Path,
-    allowed: &BTreeSet<CellId>,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
-) -> Result<BundleReport, RunError> {
+) -> Result<Exported, RunError> {
+    let ExportRequest { plan, whole, destination, allowed } = *request;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
-    let holes = judged(plan, state, "nothing was written", allowed, cancel).await?;
+    let every: BTreeSet<CellId> = allowed.iter().flat_map(|holes| &holes.cells).cloned().collect();
+    let holes = judged(plan, state, "nothing was written", &every, cancel).await?;
+    if let Some(idle) = allowed.iter().find(|one| !holes.iter().any(|hole| one.cells.contains(hole))) {
+        return Err(RunError::NoHole { pattern: idle.pattern.clone() });
+    }
+    let extent = Extent::new(plan, whole);
     let (plan, state, destination) = (plan.clone(), state.clone(), destination.to_owned());
     let cancel = cancel.clone();
-    blocking(move || {
+    let written = blocking(move || {
         let layout = Layout::open(state.layout())?;
         let contents = contents(&plan, &state, &layout, holes)?;
         write_bundle(&layout, &contents, &destination, events.as_ref(), &cancel).map_err(RunError::from)
-    })
-    .await
+    });
+    Ok(Exported { report: written.await?, extent })
 }
 
 /// [`judge`], and the layers of everything that will leave were looked into, by the run that made it or now.
@@ -161,12 +197,12 @@ fn judge(
 }
 
 /// The cells that a command's names and platforms mean. What they need is not among them: it was built, not asked for.
-fn asked(plan: &Plan) -> impl Iterator<Item = &Cell> {
+pub(super) fn asked(plan: &Plan) -> impl Iterator<Item = &Cell> {
     plan.cells.iter().filter(|cell| cell.selection == Selection::Selected)
 }
 
 /// The components of these cells.
-fn publishable(plan: &Plan) -> impl Iterator<Item = &Component> {
+pub(super) fn publishable(plan: &Plan) -> impl Iterator<Item = &Component> {
     included(plan).filter(|component| asked(plan).any(|cell| cell.id.component == component.name))
 }
 
@@ -259,6 +295,7 @@ fn contents(plan: &Plan, state: &StateDir, layout: &Layout, holes: Vec<CellId>) 
         .cloned()
         .ok_or_else(|| RunError::Internal { message: "a plan without platforms was exported".to_owned() })?;
     Ok(BundleContents {
+        subset: plan.subset.names || plan.subset.platforms,
         project: plan.project.clone(),
         tag: plan.tag.clone(),
         entries,

@@ -298,14 +298,20 @@ async fn d18_a_hole_is_found_and_nothing_is_exported() {
     assert_eq!(holes, ["web/arm64"]);
     let file = directory.path().join("release.tar");
     let cancel = CancellationToken::new();
-    let refused = export(&plan, &state, &file, &BTreeSet::new(), Arc::new(NoEvents), &cancel).await;
+    let request = |allowed| ExportRequest { plan: &plan, whole: &plan, destination: &file, allowed };
+    let refused = export(&request(&[]), &state, Arc::new(NoEvents), &cancel).await;
     let error = refused.expect_err("it has a hole");
     assert_eq!(error.class(), ErrorClass::Incomplete);
     assert!(error.to_string().contains("web/arm64"), "{error}");
     assert!(!file.exists());
 
-    let allowed = BTreeSet::from([id("web/arm64")]);
-    let report = export(&plan, &state, &file, &allowed, Arc::new(NoEvents), &cancel).await.expect("it is allowed");
+    let holes = |cell| AllowedHoles { pattern: "typed".to_owned(), cells: BTreeSet::from([id(cell)]) };
+    let idle = [holes("web/arm64"), holes("job/arm64")];
+    let error =
+        export(&request(&idle), &state, Arc::new(NoEvents), &cancel).await.expect_err("nothing is missing there");
+    assert_eq!((error.class(), file.exists()), (ErrorClass::Config, false), "{error}");
+    let allowed = [holes("web/arm64")];
+    let report = export(&request(&allowed), &state, Arc::new(NoEvents), &cancel).await.expect("it is allowed").report;
     assert!(!report.lock.complete);
     assert_eq!(report.lock.missing.len(), 1);
 
@@ -333,10 +339,10 @@ async fn corrupt_blobs_heal_with_the_next_build() {
     let depth = crate::verify::Depth::Blobs;
     for blob in &all {
         corrupt(&state, blob);
-        let found = verify(&plan, &state, depth, &cancel).await.expect("it can be read");
+        let found = verify(&plan, &plan, &state, depth, &cancel).await.expect("it can be read");
         assert!(found.report.findings.iter().any(|finding| finding.digest == blob.digest), "{found:?}");
         drop(run_cells(&plan, &state, &[]).await);
-        let found = verify(&plan, &state, depth, &cancel).await.expect("it can be read");
+        let found = verify(&plan, &plan, &state, depth, &cancel).await.expect("it can be read");
         assert!(found.report.is_whole() && found.unnamed.is_empty(), "{:?} {found:?}", blob.media_type);
     }
     assert!(state.layout().join("corrupt").is_dir());

@@ -4,13 +4,13 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::heal::suspect;
-use super::publish::blocking;
-use super::status::{entry_of, included};
+use super::publish::{asked, blocking, publishable};
+use super::status::entry_of;
 use super::{CellRecord, RunError, StateDir};
-use crate::base::{CellId, ComponentName, Descriptor};
+use crate::base::{CellId, ComponentName, Descriptor, Platform};
 use crate::bundle::BundleReader;
 use crate::image::names;
-use crate::plan::Plan;
+use crate::plan::{Cell, Plan};
 use crate::store::Layout;
 use crate::verify::{Depth, ExpectedIndex, Report, verify_layout};
 
@@ -23,36 +23,48 @@ pub struct Verified {
     pub unnamed: Vec<ComponentName>,
     /// Cells that a bundle says it lacks.
     pub declared_missing: Vec<CellId>,
+    /// Whether it is about a part of the project only: of the layout, because names or platforms said so, or of a bundle
+    /// that holds no more.
+    pub subset: bool,
 }
 
-/// Proves what the layout holds under the names of the plan's components.
+/// Proves what the layout holds under the names of the plan's components, as far as its cells are selected.
 ///
+/// `whole` is the plan without names and platforms: it says what else an index may hold.
 /// Nothing in the layout is changed. Damaged blobs are remembered, so that the next build replaces them.
 pub async fn verify(
     plan: &Plan,
+    whole: &Plan,
     state: &StateDir,
     depth: Depth,
     cancel: &CancellationToken,
 ) -> Result<Verified, RunError> {
-    let (plan, state, cancel) = (plan.clone(), state.clone(), cancel.clone());
+    let (plan, whole, state, cancel) = (plan.clone(), whole.clone(), state.clone(), cancel.clone());
+    let subset = plan.subset.names || plan.subset.platforms;
     blocking(move || {
-        let unnamed = || included(&plan).map(|component| component.name.clone()).collect();
+        let unnamed = || publishable(&plan).map(|component| component.name.clone()).collect();
         if !state.layout().exists() {
-            return Ok(Verified { report: Report::default(), unnamed: unnamed(), declared_missing: Vec::new() });
+            let report = Report::default();
+            return Ok(Verified { report, unnamed: unnamed(), declared_missing: Vec::new(), subset });
         }
         let layout = Layout::open(state.layout())?;
         let named: BTreeMap<String, Descriptor> = names(&layout)?.into_iter().collect();
         let mut roots = Vec::new();
         let mut unnamed = Vec::new();
-        for component in included(&plan) {
+        for component in publishable(&plan) {
+            let of_component = |cell: &&Cell| cell.id.component == component.name;
+            let selected = || asked(&plan).filter(of_component);
+            let platforms: Vec<Platform> = selected().map(|cell| cell.id.platform.clone()).collect();
+            let others = whole.expected().filter(of_component).map(|cell| cell.id.platform.clone());
+            let unasked: Vec<Platform> = others.filter(|platform| !platforms.contains(platform)).collect();
             let mut images = Vec::new();
-            for cell in plan.cells.iter().filter(|cell| cell.id.component == component.name) {
+            for cell in selected() {
                 if let Some(record) = CellRecord::load(&state, &cell.id)? {
                     images.push((&cell.id.platform, record.manifest));
                 }
             }
             let wanted: Vec<_> = images.iter().map(|(platform, manifest)| (*platform, manifest)).collect();
-            let found = entry_of(component, &named, &layout, &wanted, plan.subset.platforms);
+            let found = entry_of(component, &named, &layout, &wanted, !unasked.is_empty());
             let Some((reference, descriptor)) = found else {
                 unnamed.push(component.name.clone());
                 continue;
@@ -61,14 +73,15 @@ pub async fn verify(
                 component: component.name.clone(),
                 reference,
                 descriptor: descriptor.clone(),
-                platforms: component.platforms.clone(),
+                platforms,
+                unasked,
                 foreign: component.foreign.clone(),
             });
         }
         let report = verify_layout(&layout, &roots, depth, &cancel);
         let damaged = report.findings.iter().filter(|finding| finding.problem.is_blob_damage());
         suspect(&state, damaged.map(|finding| finding.digest))?;
-        Ok(Verified { report, unnamed, declared_missing: Vec::new() })
+        Ok(Verified { report, unnamed, declared_missing: Vec::new(), subset })
     })
     .await
 }
@@ -90,6 +103,7 @@ pub async fn verify_bundle(path: &Path, depth: Depth, cancel: &CancellationToken
                 reference: entry.reference,
                 descriptor: entry.index,
                 platforms: image.platforms.iter().map(|locked| locked.platform.clone()).collect(),
+                unasked: Vec::new(),
                 foreign: image.foreign.clone(),
             })
             .collect();
@@ -98,7 +112,8 @@ pub async fn verify_bundle(path: &Path, depth: Depth, cancel: &CancellationToken
         if report.findings.is_empty() {
             bundle.check_views()?;
         }
-        Ok(Verified { report, unnamed: Vec::new(), declared_missing: missing })
+        let subset = bundle.lock().subset;
+        Ok(Verified { report, unnamed: Vec::new(), declared_missing: missing, subset })
     })
     .await
 }

@@ -12,6 +12,8 @@ pub struct ExpectedIndex {
     pub descriptor: Descriptor,
     /// The platforms that were asked for.
     pub platforms: Vec<Platform>,
+    /// Platforms that it may have beside these, and that are not looked at: a subset was asked about.
+    pub unasked: Vec<Platform>,
     /// Globs of programs for other processors that are declared to be in it on purpose.
     pub foreign: Vec<String>,
 }

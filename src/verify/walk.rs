@@ -134,6 +134,7 @@ impl Walk<'_> {
                     // Legal, but podman and skopeo cannot follow it: neither written nor passed on.
                     problem(Problem::Malformed { reason: format!("entry `{}` is an index itself", entry.digest) });
                 }
+                (MediaKind::Manifest, Some(Ok(platform))) if root.unasked.contains(&platform) => {}
                 (MediaKind::Manifest, Some(Ok(platform))) => {
                     if let Some(first) = seen.insert(platform.clone(), entry.digest) {
                         let reason = format!("two images for {platform}: `{first}` and `{}`", entry.digest);

@@ -75,6 +75,14 @@ e = emulated
 "]]
     );
     project.run(&["export", "x.tar"]).exits(4);
+    for pattern in [&["*/linux/amd64"][..], &["after", "b*/amd64"]] {
+        let mut arguments = vec!["export", "part.tar"];
+        arguments.extend(pattern.iter().flat_map(|pattern| ["--allow-missing", *pattern]));
+        let ran = project.run(&arguments).exits(0);
+        assert!(ran.stdout.contains("INCOMPLETE: lacks 2 cells"), "{}", ran.stdout);
+    }
+    let idle = project.run(&["export", "no.tar", "--allow-missing", "*/amd64", "--allow-missing", "good"]).exits(2);
+    assert!(idle.stderr.contains("`--allow-missing good`: none of these cells is missing"), "{}", idle.stderr);
     let document = project.run(&["build", "--json", "--builder", builder()]).exits(3).json();
     let state = |name: &str| {
         let cells = document["cells"].as_array().expect("cells");
@@ -93,6 +101,17 @@ e = emulated
     let status = project.run(&["status"]).exits(0);
     assert!(status.stdout.ends_with("\n\n4 of 4 cells: 4 built. 3 indexes.\n"), "{}", status.stdout);
     project.run(&["verify"]).exits(0);
+    // What names and platforms narrow is called a subset.
+    for arguments in [&["good"][..], &["--platform", "amd64"], &["good/arm64"]] {
+        let run = |first: &[&str]| project.run(&[first, arguments].concat()).exits(0);
+        assert!(run(&["export", "some.tar"]).stdout.contains("A subset, just what was named: "), "{arguments:?}");
+        assert_eq!(run(&["export", "some.tar", "--json"]).json()["subset"], true, "{arguments:?}");
+        assert!(run(&["verify"]).stdout.starts_with("a subset, "), "{arguments:?}");
+        assert_eq!(run(&["verify", "--json"]).json()["subset"], true, "{arguments:?}");
+        let bundle = project.run(&["verify", "some.tar"]).exits(0);
+        assert!(bundle.stdout.starts_with("a subset, "), "{arguments:?}: {}", bundle.stdout);
+    }
+    assert_eq!(project.run(&["verify", "--json"]).exits(0).json()["subset"], false);
 }
 
 #[test]

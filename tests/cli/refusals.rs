@@ -206,8 +206,11 @@ error: nothing was pushed: the matrix has holes: web/amd64, web/arm64
     );
     project.run(&["export", "release.tar"]).exits(4);
     project.run(&["export", "release.tar", "--allow-missing", "web/amd64"]).exits(4);
+    // Globs and names mean cells as elsewhere; every hole must be meant.
+    let ran = project.run(&["export", "release.tar", "--allow-missing", "*/linux/arm64"]).exits(4);
+    assert!(ran.stderr.contains("the matrix has holes: web/amd64\n"), "{}", ran.stderr);
     let ran = project.run(&["export", "release.tar", "--allow-missing", "wbe/amd64"]).exits(2);
-    assert!(ran.stderr.contains("did you mean `web/amd64`?"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("did you mean `web`?"), "{}", ran.stderr);
     assert!(!project.path("release.tar").exists());
     project.run(&["verify"]).exits(4);
     project.run(&["logs", "web/amd64"]).exits(4);

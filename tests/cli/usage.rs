@@ -24,7 +24,7 @@ fn flags_and_commands_that_do_not_exist_are_usage_errors() {
         &["export"],
         &["push", "--to"],
         &["push", "--to", "https://registry.example.com"],
-        &["export", "x.tar", "--allow-missing", "web"],
+        &["export", "x.tar", "--allow-missing"],
     ] {
         let ran = project.run(arguments).exits(2);
         assert!(ran.stdout.is_empty(), "{arguments:?} printed {}", ran.stdout);

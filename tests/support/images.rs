@@ -197,6 +197,7 @@ impl Fleet {
             reference,
             descriptor,
             platforms,
+            unasked: Vec::new(),
             foreign: Vec::new(),
         });
     }
@@ -210,6 +211,7 @@ impl Fleet {
             foreign: root.foreign.clone(),
         };
         BundleContents {
+            subset: false,
             project: "fleet".to_owned(),
             tag: "1.0".to_owned(),
             entries: self.roots.iter().map(entry).collect(),

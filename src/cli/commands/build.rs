@@ -7,7 +7,6 @@ use super::export::{bundle_line, bundle_warnings};
 use super::push::{pushed_lines, tell_warnings};
 use super::watch::watch;
 use crate::base::{CellState, Failure};
-use crate::bundle::BundleReport;
 use crate::cli::args::BuildArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
@@ -19,7 +18,9 @@ use crate::report::{
     Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
     warnings_text,
 };
-use crate::run::{self, BuildOptions, OnFailure, Outcome, Published, PushRequest, RunError, StateDir};
+use crate::run::{
+    self, BuildOptions, ExportRequest, Exported, OnFailure, Outcome, Published, PushRequest, RunError, StateDir,
+};
 
 /// `catamaran build`: plan, build, judge, publish, report.
 pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Console, cancel: &CancellationToken) -> u8 {
@@ -87,7 +88,7 @@ fn check_allowed(plan: &Plan, allowed: &[String]) -> Result<(), CliError> {
 struct Done {
     outcome: Outcome,
     pushed: Option<Published>,
-    bundle: Option<BundleReport>,
+    bundle: Option<Exported>,
     /// Why the results were not delivered.
     error: Option<RunError>,
 }
@@ -114,10 +115,10 @@ async fn work(
     }
     // The bundle first: a push is seen by others, and what fails should fail before that.
     if let Some(file) = &args.export {
-        let allowed = BTreeSet::new();
         let file = settings.path(file);
-        match run::export(&plans.judged, state, &file, &allowed, Arc::clone(events), cancel).await {
-            Ok(report) => done.bundle = Some(report),
+        let request = ExportRequest { plan: &plans.judged, whole: &plans.whole, destination: &file, allowed: &[] };
+        match run::export(&request, state, Arc::clone(events), cancel).await {
+            Ok(exported) => done.bundle = Some(exported),
             Err(error) => {
                 done.error = Some(error);
                 return done;
@@ -169,7 +170,7 @@ impl Done {
         });
         Delivered {
             pushed: pushed.collect(),
-            bundle: self.bundle.as_ref().map(|bundle| (bundle.path.display().to_string(), bundle.bytes)),
+            bundle: self.bundle.as_ref().map(|bundle| (bundle.report.path.display().to_string(), bundle.report.bytes)),
         }
     }
 
@@ -198,7 +199,7 @@ impl Done {
             text.push_str("No bundle was written.\n");
         }
         if let Some(bundle) = &self.bundle {
-            console.tell(&bundle_warnings(bundle));
+            console.tell(&bundle_warnings(&bundle.report));
         }
         console.print(&text);
     }

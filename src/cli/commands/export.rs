@@ -1,31 +1,32 @@
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::push::subset_line;
 use super::watch::watch;
-use crate::base::{ByteSize, CellId, Printable};
+use crate::base::{ByteSize, Printable};
 use crate::bundle::BundleReport;
 use crate::cli::args::{ExportArgs, SelectArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
+use crate::config::Project;
 use crate::event::EventSink;
-use crate::plan::Plan;
+use crate::plan::{Selection, Selector};
 use crate::report::{Style, counted};
-use crate::run;
+use crate::run::{self, AllowedHoles, ExportRequest, Exported};
 
-/// `catamaran export`: the release as one file.
+/// `catamaran export`: the release as one file, or with names and platforms a subset of it, and says so.
 pub(super) async fn export(settings: &Settings, args: ExportArgs, console: &Console, cancel: &CancellationToken) -> u8 {
     let progress = watch(settings, args.progress.progress, console);
     let result = work(settings, &args, progress.clone(), cancel).await;
     progress.close();
     match result {
-        Ok(report) => {
-            console.tell(&bundle_warnings(&report));
-            let text = if settings.json { document(&report) } else { bundle_line(&report, &console.out) };
+        Ok(exported) => {
+            console.tell(&bundle_warnings(&exported.report));
+            let text = if settings.json { document(&exported) } else { bundle_line(&exported, &console.out) };
             console.print(&text);
             exit::DONE
         }
@@ -38,33 +39,35 @@ async fn work(
     args: &ExportArgs,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
-) -> Result<BundleReport, CliError> {
-    let project = settings.project()?;
-    let select = SelectArgs { names: Vec::new(), platform: args.platform.clone() };
-    let plan = Settings::plan(&project, &select, &args.to)?;
-    let allowed = allowed(&plan, &args.allow_missing)?;
-    let file = settings.path(&args.file);
-    Ok(run::export(&plan, &settings.state(&project), &file, &allowed, events, cancel).await?)
-}
-
-/// A hole that is allowed by a name that does not exist would allow nothing, and hide the typing error.
-fn allowed(plan: &Plan, cells: &[CellId]) -> Result<BTreeSet<CellId>, CliError> {
-    for cell in cells {
-        if plan.cell(cell).is_none() {
-            let known: Vec<String> = plan.cells.iter().map(|cell| cell.id.to_string()).collect();
-            let near = crate::base::did_you_mean(&cell.to_string(), known.iter().map(String::as_str));
-            return Err(CliError::Unknown {
-                message: format!("`--allow-missing {cell}`: there is no such cell"),
-                help: near.map(|near| format!("did you mean `{near}`?")),
-            });
-        }
+) -> Result<Exported, CliError> {
+    let project = settings.project_with(&args.select.names)?;
+    let plans = Settings::plans(&project, &args.select, &args.to)?;
+    let mut allowed = Vec::new();
+    for pattern in &args.allow_missing {
+        allowed.push(allowed_holes(&project, pattern, args)?);
     }
-    Ok(cells.iter().cloned().collect())
+    let file = settings.path(&args.file);
+    let request = ExportRequest { plan: &plans.asked, whole: &plans.whole, destination: &file, allowed: &allowed };
+    Ok(run::export(&request, &settings.state(&project), events, cancel).await?)
 }
 
-fn document(report: &BundleReport) -> String {
+/// The cells that one `--allow-missing` means, found as names of the command line are: a name that does not exist would
+/// allow nothing, and hide the typing error.
+fn allowed_holes(project: &Project, pattern: &Selector, args: &ExportArgs) -> Result<AllowedHoles, CliError> {
+    let select = SelectArgs { names: vec![pattern.clone()], platform: args.select.platform.clone() };
+    let plan = Settings::plan(project, &select, &args.to)?;
+    let meant = plan.cells.iter().filter(|cell| cell.selection == Selection::Selected).map(|cell| cell.id.clone());
+    Ok(AllowedHoles { pattern: pattern.to_string(), cells: meant.collect() })
+}
+
+fn document(exported: &Exported) -> String {
+    let Exported { report, extent } = exported;
     let document = json!({
         "schema": "catamaran/export/v1",
+        "subset": extent.subset,
+        "expected": extent.of,
+        "cells": extent.cells.iter()
+            .map(|cell| json!({"component": cell.component, "platform": cell.platform})).collect::<Vec<_>>(),
         "path": report.path.display().to_string(),
         "bytes": report.bytes,
         "blobs": report.blobs,
@@ -79,7 +82,8 @@ fn document(report: &BundleReport) -> String {
 }
 
 /// `bundle   release.tar  2.1 GB (5.9 GB as separate archives)`
-pub(super) fn bundle_line(report: &BundleReport, style: &Style) -> String {
+pub(super) fn bundle_line(exported: &Exported, style: &Style) -> String {
+    let report = &exported.report;
     let separate = ByteSize(report.bytes.saturating_add(report.saved_bytes));
     let mut text =
         format!("bundle   {}  {} ({separate} as separate archives)", style.path(&report.path), ByteSize(report.bytes));
@@ -87,7 +91,7 @@ pub(super) fn bundle_line(report: &BundleReport, style: &Style) -> String {
         let missing = counted(report.lock.missing.len(), "cell", "cells");
         let _ = write!(text, "\n         INCOMPLETE: lacks {missing}");
     }
-    text + "\n"
+    text + "\n" + &subset_line(&exported.extent)
 }
 
 pub(super) fn bundle_warnings(report: &BundleReport) -> String {

@@ -98,7 +98,7 @@ pub(super) fn pushed_lines(published: &Published) -> String {
 }
 
 /// `A subset, just what was named: 1 of 26 cells (nginx/arm64).`
-fn subset_line(extent: &Extent) -> String {
+pub(super) fn subset_line(extent: &Extent) -> String {
     const NAMED: usize = 12;
     if !extent.subset {
         return String::new();

@@ -1,5 +1,5 @@
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -10,6 +10,7 @@ use crate::cli::args::{SelectArgs, ToArgs, VerifyArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
+use crate::plan::Selector;
 use crate::report::{Diagnostic, counted, duration, render_all};
 use crate::run::{self, RunError, Verified};
 use crate::verify::{Depth, Finding, Problem};
@@ -18,7 +19,8 @@ use crate::verify::{Depth, Finding, Problem};
 pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Console, cancel: &CancellationToken) -> u8 {
     let began = Instant::now();
     let depth = if args.shallow { Depth::Blobs } else { Depth::Layers };
-    let verified = match work(settings, &args, depth, cancel).await {
+    let bundle = bundle(settings, &args);
+    let verified = match work(settings, &args, bundle.as_deref(), depth, cancel).await {
         Ok(verified) => verified,
         Err(error) => return console.fail(&error),
     };
@@ -30,7 +32,7 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
         .report
         .findings
         .iter()
-        .map(|finding| Diagnostic::of(finding).with_fix(bundle_fix(finding, args.bundle.as_deref())))
+        .map(|finding| Diagnostic::of(finding).with_fix(bundle_fix(finding, bundle.as_deref())))
         .collect();
     console.tell(&render_all(&findings, &console.err, None));
     if !verified.unnamed.is_empty() && findings.is_empty() {
@@ -41,7 +43,8 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
         let report = &verified.report;
         let right = if code == exit::DONE { duration(began.elapsed()) } else { format!("exit {code}") };
         let mut text = format!(
-            "{}: {} and {}, {} looked into. {}",
+            "{}{}: {} and {}, {} looked into. {}",
+            if verified.subset { "a subset, " } else { "" },
             counted(usize::try_from(report.images).unwrap_or(usize::MAX), "image", "images"),
             counted(usize::try_from(report.blobs).unwrap_or(usize::MAX), "blob", "blobs"),
             ByteSize(report.bytes),
@@ -70,19 +73,38 @@ fn bundle_fix(finding: &Finding, bundle: Option<&Path>) -> Option<String> {
     damaged.then(|| format!("get the file again, or write it again where it was built: `catamaran export {file}`"))
 }
 
+/// The one file that is meant, if it is one and no name: one that is there, or that is written as files are.
+fn bundle(settings: &Settings, args: &VerifyArgs) -> Option<PathBuf> {
+    let [target] = &args.targets[..] else { return None };
+    let path = settings.path(Path::new(target));
+    let is_written = target.starts_with(['.', '/']) || path.extension().is_some_and(|end| end == "tar");
+    (is_written || path.is_file()).then_some(path)
+}
+
 async fn work(
     settings: &Settings,
     args: &VerifyArgs,
+    bundle: Option<&Path>,
     depth: Depth,
     cancel: &CancellationToken,
 ) -> Result<Verified, CliError> {
-    if let Some(bundle) = &args.bundle {
-        return Ok(run::verify_bundle(&settings.path(bundle), depth, cancel).await?);
+    let refused = |message: String, help: &str| CliError::Unknown { message, help: Some(help.to_owned()) };
+    if let Some(bundle) = bundle {
+        if args.platform.is_some() {
+            let message = "`--platform` is about the layout, and a bundle is proven as a whole".to_owned();
+            return Err(refused(message, "leave it out"));
+        }
+        return Ok(run::verify_bundle(bundle, depth, cancel).await?);
     }
-    let project = settings.project()?;
-    let everything = SelectArgs { names: Vec::new(), platform: None };
-    let plan = Settings::plan(&project, &everything, &ToArgs { to: Vec::new() })?;
-    Ok(run::verify(&plan, &settings.state(&project), depth, cancel).await?)
+    let parsed = |target: &String| {
+        let help = "name a component, a component and a platform, or a bundle";
+        target.parse::<Selector>().map_err(|error| refused(error.to_string(), help))
+    };
+    let names = args.targets.iter().map(parsed).collect::<Result<Vec<Selector>, CliError>>()?;
+    let project = settings.project_with(&names)?;
+    let select = SelectArgs { names, platform: args.platform.clone() };
+    let plans = Settings::plans(&project, &select, &ToArgs { to: Vec::new() })?;
+    Ok(run::verify(&plans.asked, &plans.whole, &settings.state(&project), depth, cancel).await?)
 }
 
 /// Damage before holes: a hole is told by `status` too, damage only here.
@@ -118,6 +140,7 @@ fn document(verified: &Verified, code: u8) -> String {
     let document = json!({
         "schema": "catamaran/verify/v1",
         "whole": code == exit::DONE,
+        "subset": verified.subset,
         "images": report.images,
         "blobs": report.blobs,
         "bytes": report.bytes,

@@ -82,6 +82,8 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Find out before the first solve what would fail: builders, emulators, disk.
     Check(CheckArgs),
+    /// Tell which cells a build would build, and what changed since they were built last; builds nothing.
+    Why(WhyArgs),
     /// Compare the matrix with what is there; needs no builder.
     Status(SelectArgs),
     /// Prove that every blob is whole and of the right platform, in the layout or in a bundle.
@@ -105,6 +107,36 @@ pub(super) struct SelectArgs {
     /// Only these platforms; what comes of it is a subset [repeatable, or separated by commas].
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
     pub(super) platform: Option<Vec<String>>,
+}
+
+/// Which cells to build although nothing changed.
+#[derive(Debug, Args)]
+pub(super) struct ForceArgs {
+    /// Build what is selected even if nothing changed; with =NAME only these, NAME/PLATFORM or a glob [repeatable].
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        action = clap::ArgAction::Append
+    )]
+    pub(super) force: Vec<Selector>,
+}
+
+/// `why`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran why                        what the next build would build
+  catamaran why web/arm64              everything that changed for one cell
+  catamaran why --force=base           and what else would follow from building base again")]
+pub(super) struct WhyArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    /// Which cells to build although nothing changed.
+    #[command(flatten)]
+    pub(super) force: ForceArgs,
 }
 
 /// Where a release goes.
@@ -151,6 +183,9 @@ pub(super) struct BuildArgs {
     /// Cells at once; by default about twice the cores of the builder.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
+    /// Which cells to build although nothing changed.
+    #[command(flatten)]
+    pub(super) force: ForceArgs,
     /// Stop at the first cell that fails instead of finishing what does not need it.
     #[arg(long)]
     pub(super) fail_fast: bool,

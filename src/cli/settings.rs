@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -5,15 +6,15 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::Environment;
-use super::args::{GlobalArgs, SelectArgs, ToArgs};
+use super::args::{ForceArgs, GlobalArgs, SelectArgs, ToArgs};
 use super::error::CliError;
-use crate::base::{CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
+use crate::base::{CellId, CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
 use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, LockFile, Project, SecretSpec};
 use crate::engine::EngineError;
 use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
 use crate::engine::buildkit::{StartOptions, start};
 use crate::event::EventSink;
-use crate::plan::{self, Plan, PlanOptions, Selector};
+use crate::plan::{self, Plan, PlanOptions, Selection, Selector};
 use crate::registry::{CredentialFiles, RegistryClient, RegistryOptions};
 use crate::run::{BuilderSettings, Fallback, Inputs, StateDir};
 
@@ -44,6 +45,8 @@ pub(super) struct Plans {
     pub(super) judged: Plan,
     /// Everything.
     pub(super) whole: Plan,
+    /// Cells of `asked` that are built whatever is there.
+    pub(super) forced: BTreeSet<CellId>,
 }
 
 /// How long a builder that is there already may take to answer.
@@ -130,6 +133,7 @@ impl Settings {
             asked: Self::plan(project, select, to)?,
             judged: Self::one_plan(project, select.platform.clone(), Vec::new(), to.to.clone())?,
             whole: Self::one_plan(project, None, Vec::new(), to.to.clone())?,
+            forced: BTreeSet::new(),
         })
     }
 
@@ -158,6 +162,31 @@ impl Settings {
         let named = self.files.first().and_then(|file| file.parent()).map(Path::to_path_buf);
         let found = || self.directory.ancestors().find(|folder| folder.join("catamaran.toml").is_file());
         named.or_else(|| found().map(Path::to_path_buf)).unwrap_or_else(|| self.directory.clone())
+    }
+
+    /// The cells of `plan` that `--force` means: without a name those that were asked for, not what these need.
+    pub(super) fn forced(project: &Project, plan: &Plan, args: &ForceArgs) -> Result<BTreeSet<CellId>, CliError> {
+        let mut forced = BTreeSet::new();
+        for name in &args.force {
+            if name.to_string().is_empty() {
+                let selected = plan.cells.iter().filter(|cell| cell.selection == Selection::Selected);
+                forced.extend(selected.map(|cell| cell.id.clone()));
+                continue;
+            }
+            let meant = Self::one_plan(project, None, vec![name.clone()], Vec::new())?;
+            let meant = meant.cells.iter().filter(|cell| cell.selection == Selection::Selected);
+            let before = forced.len();
+            forced.extend(meant.map(|cell| cell.id.clone()).filter(|id| {
+                plan.cell(id).is_some_and(|cell| cell.selection > Selection::Unselected && cell.build().is_some())
+            }));
+            if forced.len() == before {
+                return Err(CliError::Unknown {
+                    message: format!("`--force={name}` means nothing that this command would build"),
+                    help: Some("name it also as what to build, or leave the names out".to_owned()),
+                });
+            }
+        }
+        Ok(forced)
     }
 
     /// The state directory of a project.
@@ -313,7 +342,7 @@ fn entitlements(plan: &Plan) -> Vec<String> {
     let builds = plan.cells.iter().filter_map(|cell| cell.build());
     // `device=NAME` is granted by kind.
     let kinds = builds.flat_map(|build| &build.options.entitlements).filter_map(|text| text.split('=').next());
-    kinds.map(str::to_owned).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    kinds.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A platform as it was typed after `--platform`.

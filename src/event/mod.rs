@@ -180,6 +180,13 @@ pub enum Event {
         /// Why: `it was stopped`, `exit code 1`.
         reason: String,
     },
+    /// Cells whose inputs are unchanged and whose images are there: nothing is done about them. Each was told as finished.
+    Reused {
+        /// How many.
+        cells: usize,
+        /// Of how many that the run is to bring about.
+        of: usize,
+    },
     /// Blobs move to or from a registry, or into a bundle.
     Transfer {
         /// What is moved where: `push 127.0.0.1:5000/fleet`.

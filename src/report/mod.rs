@@ -12,6 +12,7 @@ mod plan_views;
 mod progress;
 mod style;
 mod table;
+mod why;
 
 pub use diagnostic::{Diagnostic, render_all, render_error};
 pub use json::{Delivered, build_document, plan_document, status_document};
@@ -21,3 +22,4 @@ pub use plan_views::{explain_table, plan_dot, plan_mermaid, vars_table};
 pub use progress::{EventLines, Live, Plain, Progress, TerminalSize, View};
 pub use style::{Style, Tone, counted, duration};
 pub use table::{matrix_sentence, matrix_table, status_sentence};
+pub use why::{why_document, why_text};

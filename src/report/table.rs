@@ -110,6 +110,8 @@ fn painted_word(cell: &CellReport, width: usize, style: &Style) -> String {
 fn detail(cell: &CellReport) -> String {
     let mut text = match (&cell.reason, cell.took) {
         (Some(reason), _) => printable(reason),
+        // Its build took that long once, and nothing now.
+        (None, Some(_)) if cell.state == CellState::Reused => String::new(),
         (None, Some(took)) => format!("{:>6}", duration(took)),
         (None, None) => String::new(),
     };

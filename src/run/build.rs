@@ -1,11 +1,12 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Inputs, Prepared};
-use super::cells::{Cells, planned};
+use super::cells::{Cells, planned, reused};
+use super::fingerprint::{Contents, Judgement, Standing, TICK, judge};
 use super::heal::{heal, open_layout};
 use super::indexes::{Joined, name_complete_indexes, whole_index};
 use super::last::LastRun;
@@ -13,6 +14,7 @@ use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::scans::Scans;
 use super::status::{included, is_shown, status, title};
+use super::task::JudgedCell;
 use super::{Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, StateDir};
 use crate::base::{ByteSize, CellId, CellState, ComponentName, ErrorClass, Failure as _, Platform};
 use crate::config::LockFile;
@@ -35,6 +37,8 @@ pub struct BuildOptions {
     pub on_failure: OnFailure,
     /// What comes from outside the project.
     pub inputs: Inputs,
+    /// `--force`: cells that are built even if nothing has changed.
+    pub force: BTreeSet<CellId>,
 }
 
 /// Builds the selected cells of `plan`, joins what is complete into indexes, and tells what became of every cell.
@@ -110,6 +114,13 @@ async fn run(
     let selected: Vec<&Cell> =
         plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect();
     events.emit(headline(plan, &selected));
+    let bases = Bases::new(options.lock.clone().unwrap_or_default());
+    let contents = Arc::new(Contents::open(state));
+    let judgement = judge(plan, &selected, state, Some(&layout), &bases, &options.force, &contents)?;
+    remember(&contents, events.as_ref());
+    let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
+    tell_reused(&fresh, selected.len(), state, events.as_ref());
+    let selected = todo;
     let prepared = prepare(plan, &selected, state, &options.inputs)?;
     let platforms: Vec<Platform> =
         selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
@@ -123,12 +134,16 @@ async fn run(
         .check_emulation(selected.iter().copied())
         .and_then(|()| builders.check_native(selected.iter().copied()))
         .and_then(|()| forget_old(&selected, state));
+    if ready.is_ok() && !platforms.is_empty() {
+        // Files that were written just before are to be older than the first of them is read, beyond doubt.
+        tokio::time::sleep(TICK).await;
+    }
     let result = match ready {
         Ok(()) => {
-            let bases = Bases::new(options.lock.clone().unwrap_or_default());
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), bases, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
-            let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs);
+            let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs)
+                .judged(fresh, judged);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
             // Layers that are looked into again cost time and nothing else.
             if let Err(error) = scans.save() {
@@ -139,6 +154,7 @@ async fn run(
         Err(error) => Err(error),
     };
     builders.close().await;
+    remember(&contents, events.as_ref());
     let mut outcome = result?;
     let mut last = LastRun::load(state);
     last.end(&outcome.matrix.cells);
@@ -174,6 +190,68 @@ async fn run(
 fn in_one_line(error: &RunError) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     format!("{error}{source}")
+}
+
+/// A run's cells by what is to be done about them.
+struct Work<'a> {
+    /// In the order of the plan: what is built, what may have to be, and externals.
+    todo: Vec<&'a Cell>,
+    fresh: BTreeMap<CellId, Box<CellRecord>>,
+    judged: BTreeMap<CellId, JudgedCell>,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        selected: &[&'a Cell],
+        mut judgement: Judgement,
+        contents: &Arc<Contents>,
+        force: &BTreeSet<CellId>,
+    ) -> Self {
+        let mut work = Self { todo: Vec::new(), fresh: BTreeMap::new(), judged: BTreeMap::new() };
+        for &cell in selected {
+            let mut judged = JudgedCell {
+                sources: judgement.sources.remove(&cell.id),
+                contents: Some(Arc::clone(contents)),
+                forced: force.contains(&cell.id),
+                ..JudgedCell::default()
+            };
+            match judgement.standings.remove(&cell.id) {
+                Some(Standing::Fresh(record)) => {
+                    work.fresh.insert(cell.id.clone(), record);
+                    continue;
+                }
+                Some(Standing::Waits(record, _)) => judged.waiting = Some(record),
+                Some(Standing::Stale(_)) | None => {}
+            }
+            work.judged.insert(cell.id.clone(), judged);
+            work.todo.push(cell);
+        }
+        work
+    }
+}
+
+/// Keeps the digests of files. Without them they are read again, which costs time and nothing else.
+fn remember(contents: &Contents, events: &dyn EventSink) {
+    if let Err(error) = contents.save() {
+        events.emit(Event::Warning { cell: None, text: error.to_string() });
+    }
+}
+
+fn tell_reused(fresh: &BTreeMap<CellId, Box<CellRecord>>, of: usize, state: &StateDir, events: &dyn EventSink) {
+    for (cell, record) in fresh {
+        let report = reused(cell.clone(), record, state);
+        let state = report.state;
+        events.emit(Event::CellFinished {
+            cell: report.cell,
+            state,
+            execution: None,
+            took: Duration::ZERO,
+            reason: None,
+        });
+    }
+    if !fresh.is_empty() {
+        events.emit(Event::Reused { cells: fresh.len(), of });
+    }
 }
 
 /// Takes away the records of what is about to be built. From here on an old image may be one that the new ones do not fit: a

@@ -161,10 +161,8 @@ fn in_place(path: &Path) -> DockerfileSource {
 fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileSource, RunError> {
     let beside = in_place(template);
     let name = beside.name.strip_suffix(".tpl").unwrap_or(&beside.name).to_owned();
-    let candidates = [format!("{}.dockerignore", beside.name), format!("{name}.dockerignore")];
     let mut ignore = None;
-    for candidate in candidates {
-        let path = beside.directory.join(candidate);
+    for path in ignore_candidates(template) {
         match std::fs::read(&path) {
             Ok(bytes) => {
                 ignore = Some(bytes);
@@ -182,6 +180,10 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
     let write = |path: PathBuf, bytes: &[u8]| {
         write_atomically(&path, bytes).map_err(|source| RunError::state("write", &path, source))
     };
+    // Named by its content: what is there is right, and writing it again would cost an fsync for each cell.
+    if fs_text(&directory.join(&name)).as_deref() == Some(text.as_bytes()) && ignore.is_none() {
+        return Ok(DockerfileSource { directory, name });
+    }
     write(directory.join(&name), text.as_bytes())?;
     if let Some(ignore) = ignore {
         write(directory.join(format!("{name}.dockerignore")), &ignore)?;
@@ -189,8 +191,21 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
     Ok(DockerfileSource { directory, name })
 }
 
+fn fs_text(path: &Path) -> Option<Vec<u8>> {
+    std::fs::read(path).ok()
+}
+
+/// Where the ignore file of a Dockerfile's own may lie, the one that wins first: beside it, and for a template under either
+/// name.
+pub(super) fn ignore_candidates(dockerfile: &Path) -> Vec<PathBuf> {
+    let DockerfileSource { directory, name } = in_place(dockerfile);
+    let plain = name.strip_suffix(".tpl").filter(|plain| !plain.is_empty());
+    let names = std::iter::once(name.as_str()).chain(plain);
+    names.map(|name| directory.join(format!("{name}.dockerignore"))).collect()
+}
+
 /// The state directory's place in a context: results of one build must never be inputs of the next.
-fn always_excluded(context: &Path, plan: &Plan, state: &StateDir) -> Vec<PathBuf> {
+pub(super) fn always_excluded(context: &Path, plan: &Plan, state: &StateDir) -> Vec<PathBuf> {
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let context = real(context);
     // `--state` may have moved it, and an older one may still lie in its first place.

@@ -10,7 +10,7 @@ use super::mirror::Mirror;
 use super::scans::Scans;
 use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
 use super::status::{is_shown, title};
-use super::task::{CellTask, Made, Trouble, address};
+use super::task::{CellTask, JudgedCell, Made, Trouble, address};
 use super::{Builders, CellFailure, CellRecord, CellReport, Matrix, Outcome, RunError, StateDir};
 use crate::base::{CellId, CellState, Descriptor, ErrorClass, Failure};
 use crate::engine::EngineError;
@@ -30,6 +30,9 @@ pub(super) struct Cells<'a> {
     scans: Arc<Scans>,
     state: &'a StateDir,
     events: Arc<dyn EventSink>,
+    /// Cells that have nothing to do: their images are right as they are.
+    fresh: BTreeMap<CellId, Box<CellRecord>>,
+    judged: BTreeMap<CellId, JudgedCell>,
     /// Positions of failed cells in the order in which they failed: the first one is the root cause.
     failed: Vec<usize>,
     failures: Vec<CellFailure>,
@@ -56,12 +59,27 @@ impl<'a> Cells<'a> {
             scans,
             state,
             events,
+            fresh: BTreeMap::new(),
+            judged: BTreeMap::new(),
             failed: Vec::new(),
             failures: Vec::new(),
             reports: BTreeMap::new(),
             received: 0,
             sent: 0,
         }
+    }
+
+    /// Takes what is known of the cells beforehand. Those that are `fresh` must not be among the selected ones.
+    pub(super) fn judged(
+        mut self,
+        fresh: BTreeMap<CellId, Box<CellRecord>>,
+        judged: BTreeMap<CellId, JudgedCell>,
+    ) -> Self {
+        let reports = fresh.iter().map(|(id, record)| (id.clone(), reused(id.clone(), record, self.state)));
+        self.reports.extend(reports);
+        self.fresh = fresh;
+        self.judged = judged;
+        self
     }
 
     /// What became of the cells that were selected.
@@ -135,6 +153,7 @@ impl<'a> Cells<'a> {
         let log = self.state.log(&cell.id);
         let mut took = Duration::ZERO;
         match verdict {
+            Verdict::Done(made) if made.reused => report = reused(cell.id.clone(), &made.record, self.state),
             Verdict::Done(made) => {
                 report.state = if report.external { CellState::Mirrored } else { CellState::Built };
                 report.digest = Some(made.record.manifest.digest);
@@ -164,7 +183,7 @@ impl<'a> Cells<'a> {
         let event = Event::CellFinished {
             cell: cell.id.clone(),
             state: report.state,
-            execution: self.builders.execution(cell).filter(|_| matches!(verdict, Verdict::Done(_))),
+            execution: self.builders.execution(cell).filter(|_| matches!(verdict, Verdict::Done(made) if !made.reused)),
             took,
             reason: report.reason.clone(),
         };
@@ -189,6 +208,18 @@ fn reason(error: &dyn Failure) -> String {
         Some(EngineError::Build { step: Some(step), .. }) => step.clone(),
         _ => error.to_string(),
     }
+}
+
+/// A cell whose image is right as an earlier run made it: what is told of it is that run's.
+pub(super) fn reused(cell: CellId, record: &CellRecord, state: &StateDir) -> CellReport {
+    let log = state.log(&cell);
+    let mut report = CellReport::new(cell, CellState::Reused, false);
+    report.digest = Some(record.manifest.digest);
+    report.emulated = record.emulated;
+    report.builder.clone_from(&record.builder);
+    report.took = Duration::try_from_secs_f64(record.seconds).ok();
+    report.log = log.exists().then_some(log);
+    report
 }
 
 /// A cell that nothing was done for, in the state that follows from that.
@@ -221,11 +252,13 @@ impl Worker for Cells<'_> {
                 }
                 _ => None,
             })
+            .chain(cell.needs.iter().filter_map(|need| Some((need.clone(), self.fresh.get(need)?.manifest.clone()))))
             .collect();
         let work = CellTask {
             id: cell.id.clone(),
             work: cell.work.clone(),
             prepared: self.prepared[node].clone(),
+            judged: self.judged.get(&cell.id).cloned().unwrap_or_default(),
             results,
             posts: Arc::clone(self.builders.posts()),
             lane: self.builders.lane(&cell.id.platform).map(|(lane, _)| lane),

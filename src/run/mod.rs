@@ -9,6 +9,7 @@ mod builders;
 mod cell;
 mod cells;
 mod error;
+mod fingerprint;
 mod heal;
 mod indexes;
 mod last;
@@ -28,11 +29,13 @@ mod status;
 mod task;
 mod transcript;
 mod verify;
+mod why;
 
 pub use build::{BuildOptions, build};
 pub use builders::{BuilderSettings, Builders, Fallback, Starter};
 pub use cell::Inputs;
 pub use error::{NoEmulator, OtherNative, RunError};
+pub use fingerprint::{Cause, Change, Fingerprint, How, Input, InputKind, Standing};
 pub use heal::suspect;
 pub use lock::Bases;
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
@@ -45,6 +48,7 @@ pub use state::{StateDir, StateLock};
 pub use status::{is_shown, status};
 pub use transcript::{Line, Transcript, Weight};
 pub use verify::{Verified, verify, verify_bundle};
+pub use why::{Foresight, why};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use std::io::{self, Read as _};
 
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::{Fingerprint, lenient};
 use super::state::write_atomically;
 use super::{RunError, StateDir};
 use crate::base::{CellId, ComponentName, Descriptor, Platform};
@@ -35,12 +36,18 @@ pub struct CellRecord {
     /// Why there was a second try, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
+    /// What it was made from; nothing where that is not known.
+    #[serde(default, deserialize_with = "lenient")]
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether it was built because somebody wanted it to be.
+    #[serde(default)]
+    pub forced: bool,
 }
 
 const SCHEMA: &str = "catamaran/cell/v1";
 
-/// A record is under a kilobyte; a file over this is not one.
-const LIMIT: u64 = 64 << 10;
+/// A record has a line or two for each input; a file over this is not one.
+const LIMIT: u64 = 4 << 20;
 
 impl CellRecord {
     /// The record of a build.
@@ -56,6 +63,8 @@ impl CellRecord {
             emulated,
             seconds,
             retried: None,
+            fingerprint: None,
+            forced: false,
         }
     }
 
@@ -90,7 +99,13 @@ impl CellRecord {
     /// Writes the record as one act, durable when this returns. Call it only when the image is durable.
     pub fn save(&self, state: &StateDir) -> Result<(), RunError> {
         let path = state.record(&CellId::new(self.component.clone(), self.platform.clone()));
-        let mut bytes = serde_json::to_vec(self).map_err(|error| RunError::state("write", &path, error.into()))?;
+        let to_bytes =
+            |record: &Self| serde_json::to_vec(record).map_err(|error| RunError::state("write", &path, error.into()));
+        let mut bytes = to_bytes(self)?;
+        if bytes.len() as u64 >= LIMIT {
+            // The image counts all the same; it is built again where it might have been reused.
+            bytes = to_bytes(&Self { fingerprint: None, ..self.clone() })?;
+        }
         bytes.push(b'\n');
         write_atomically(&path, &bytes).map_err(|source| RunError::state("write", &path, source))
     }

@@ -21,6 +21,8 @@ use crate::event::{Event, EventSink};
 /// rendered/DIGEST/      rendered Dockerfile templates
 /// last-run.json         how the last runs ended for cells without an image
 /// scans.json            what was found in layers, so that none is looked into twice
+/// hashes                digests of files that images depend on
+/// inputs/DIGEST         lists of the files that images were made from
 /// ```
 ///
 /// Deleting it loses no source, only work.
@@ -83,6 +85,16 @@ impl StateDir {
     /// How the last runs ended for cells without an image.
     pub fn last_run(&self) -> PathBuf {
         self.root.join("last-run.json")
+    }
+
+    /// Digests of files, remembered.
+    pub(super) fn hashes(&self) -> PathBuf {
+        self.root.join("hashes")
+    }
+
+    /// Lists of files that images were made from, each named by its digest.
+    pub(super) fn inputs(&self) -> PathBuf {
+        self.root.join("inputs")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

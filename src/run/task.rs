@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
+use super::fingerprint::{Contents, Fingerprint, Sources};
 use super::mirror::Mirror;
 use super::posts::{Posts, execution_on};
 use super::scans::Scans;
 use super::scheduler::Crash;
 use super::{CellRecord, RunError, StateDir};
 use crate::base::{CellId, Descriptor, Failure};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{ContextReads, Engine, EngineError};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::CellWork;
 
@@ -22,6 +23,8 @@ pub(super) struct Made {
     pub(super) took: Duration,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// It was there already, and nothing that it is made from has changed.
+    pub(super) reused: bool,
 }
 
 /// Why a cell made nothing.
@@ -36,11 +39,33 @@ impl From<Crash> for Trouble {
     }
 }
 
+/// What is known of a cell before its turn.
+#[derive(Debug, Clone, Default)]
+pub(super) struct JudgedCell {
+    /// What an earlier run made, which is still right if the images that it was made from come out as they were.
+    pub(super) waiting: Option<Box<CellRecord>>,
+    /// Where its inputs come from; nothing where that cannot be told, and then it is built every time.
+    pub(super) sources: Option<Arc<Sources>>,
+    /// Looks at its inputs.
+    pub(super) contents: Option<Arc<Contents>>,
+    /// Somebody wants it to be built whatever is there.
+    pub(super) forced: bool,
+}
+
+impl JudgedCell {
+    /// The record of an earlier run, if what it was made from has not changed after all.
+    fn unchanged(&self, results: &BTreeMap<CellId, Descriptor>) -> Option<&CellRecord> {
+        let (record, sources) = (self.waiting.as_deref()?, self.sources.as_ref()?);
+        sources.has_images_of(record.fingerprint.as_ref()?, results).then_some(record)
+    }
+}
+
 /// One cell's work, with everything it needs in hand.
 pub(super) struct CellTask {
     pub(super) id: CellId,
     pub(super) work: CellWork,
     pub(super) prepared: Option<Arc<Prepared>>,
+    pub(super) judged: JudgedCell,
     pub(super) results: BTreeMap<CellId, Descriptor>,
     pub(super) posts: Arc<Posts>,
     pub(super) lane: Option<usize>,
@@ -52,6 +77,10 @@ pub(super) struct CellTask {
 
 impl CellTask {
     pub(super) async fn run(self, cancel: CancellationToken, began: Instant) -> Result<Made, Box<dyn Failure>> {
+        if let Some(record) = self.judged.unchanged(&self.results) {
+            let made = Made { record: record.clone(), took: began.elapsed(), received: 0, sent: 0, reused: true };
+            return self.keep(made).await;
+        }
         let mut made = match &self.work {
             CellWork::Build(_) => self.build(cancel.clone(), began).await?,
             CellWork::Mirror(reference) => {
@@ -64,7 +93,7 @@ impl CellTask {
                 let mut record = CellRecord::new(&self.id, mirrored.manifest, None, false, 0.0);
                 record.attestations = mirrored.attestations;
                 record.upstream = mirrored.upstream;
-                Made { record, took: Duration::ZERO, received: 0, sent: 0 }
+                Made { record, took: Duration::ZERO, received: 0, sent: 0, reused: false }
             }
             CellWork::Excluded(_) => {
                 return Err(boxed(RunError::Internal { message: format!("{} is excluded and was started", self.id) }));
@@ -73,7 +102,12 @@ impl CellTask {
         self.scans.accept(&self.id, &made.record.manifest, &cancel).await.map_err(boxed)?;
         made.took = began.elapsed();
         made.record.seconds = made.took.as_secs_f64();
-        // The record is what makes the image count: only now is everything that it names durable.
+        self.keep(made).await
+    }
+
+    /// Saves the record, which is what makes an image count.
+    async fn keep(&self, made: Made) -> Result<Made, Box<dyn Failure>> {
+        // Only now is everything that it names durable.
         let (record, state) = (made.record.clone(), self.state.clone());
         tokio::task::spawn_blocking(move || record.save(&state))
             .await
@@ -109,7 +143,16 @@ impl CellTask {
         let mut record = CellRecord::new(&self.id, image.manifest, Some(image.builder), emulated, seconds);
         record.attestations = image.attestations;
         record.retried = retried;
-        Ok(Made { record, took: began.elapsed(), received: image.received, sent: image.sent })
+        record.forced = self.judged.forced;
+        record.fingerprint = self.fingerprint(image.reads).await;
+        Ok(Made { record, took: began.elapsed(), received: image.received, sent: image.sent, reused: false })
+    }
+
+    /// What the image that was just built was made from. That this cannot be told costs a build where none was needed.
+    async fn fingerprint(&self, reads: ContextReads) -> Option<Fingerprint> {
+        let (sources, contents) = (self.judged.sources.clone()?, self.judged.contents.clone()?);
+        let results = self.results.clone();
+        tokio::task::spawn_blocking(move || sources.of_build(&contents, &reads, &results)).await.ok()
     }
 
     /// The engine for a second try, where the failure is one that a second try may cure and there was none yet.

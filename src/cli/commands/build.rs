@@ -54,7 +54,8 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
 /// Everything that is known before anything is contacted.
 fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), CliError> {
     let project = settings.project_with(&args.select.names)?;
-    let plans = Settings::plans(&project, &args.select, &args.to)?;
+    let mut plans = Settings::plans(&project, &args.select, &args.to)?;
+    plans.forced = Settings::forced(&project, &plans.asked, &args.force)?;
     if args.push {
         plans.judged.require_registries().map_err(RunError::from)?;
     }
@@ -150,6 +151,7 @@ fn options(
         jobs: args.jobs.map(usize::from),
         on_failure: if args.fail_fast { OnFailure::Stop } else { OnFailure::KeepGoing },
         inputs: settings.inputs(&plans.asked),
+        force: plans.forced.clone(),
     };
     Ok((options, registry))
 }

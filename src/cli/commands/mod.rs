@@ -11,6 +11,7 @@ mod push;
 mod status;
 mod verify;
 mod watch;
+mod why;
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Build(args) => Box::pin(build::build(settings, args, console, cancel)).await,
         Command::Plan(args) => plan::plan(settings, &args, console),
         Command::Check(args) => Box::pin(check::check(settings, args, console, cancel)).await,
+        Command::Why(args) => why::why(settings, &args, console),
         Command::Status(args) => status::status(settings, &args, console),
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
         Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,

@@ -166,8 +166,9 @@ impl Live {
             self.failures.push(line);
             return None;
         }
-        // Blocked cells are counted in the block and listed in the matrix; a line each would bury the failure.
-        (!matches!(state, CellState::Blocked | CellState::Excluded)).then_some(line)
+        // Blocked cells are counted in the block and listed in the matrix; a line each would bury the failure. Reused ones are
+        // told as a number.
+        (!matches!(state, CellState::Blocked | CellState::Excluded | CellState::Reused)).then_some(line)
     }
 }
 

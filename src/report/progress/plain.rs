@@ -76,6 +76,12 @@ impl Plain {
 impl View for Plain {
     fn event(&mut self, event: &Event, now: Instant, out: &mut dyn Write) -> io::Result<()> {
         self.tally.take(event, now);
+        if let Event::CellFinished { state: CellState::Reused, .. } = event
+            && !self.verbose
+        {
+            // A thousand lines of nothing would hide the one that counts; they are told as a number.
+            return Ok(());
+        }
         if let Some(cell) = cell_of(event) {
             return self.cell(&cell.clone(), event, now, out);
         }
@@ -155,6 +161,8 @@ pub(super) fn notices(event: &Event) -> Vec<String> {
                 format!("         {}", how.join(", ")),
             ]
         }
+        Event::Reused { cells, of } if cells == of => vec![format!("nothing to do: {cells} reused")],
+        Event::Reused { cells, of } => vec![format!("{cells} of {} reused", counted(*of, "cell", "cells"))],
         Event::Waiting { text } | Event::Detail { text } => vec![printable(text)],
         Event::Warning { text, .. } => vec![format!("warning: {}", printable(text))],
         _ => Vec::new(),

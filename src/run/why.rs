@@ -1,0 +1,34 @@
+use std::collections::BTreeSet;
+
+use super::fingerprint::{Contents, Standing, judge};
+use super::{Bases, RunError, StateDir};
+use crate::base::CellId;
+use crate::plan::{Cell, Plan, Selection};
+use crate::store::{Layout, StoreError};
+
+/// What a build would do about a cell, and why.
+#[derive(Debug, Clone)]
+pub struct Foresight {
+    /// The cell.
+    pub cell: CellId,
+    /// Nothing for an external: it is brought again by every build.
+    pub standing: Option<Standing>,
+}
+
+/// Tells for every selected cell what a build would do about it, in the order of the plan. Builds nothing, asks no builder and
+/// writes nothing.
+pub fn why(plan: &Plan, state: &StateDir, bases: &Bases, force: &BTreeSet<CellId>) -> Result<Vec<Foresight>, RunError> {
+    let layout = match Layout::open(state.layout()) {
+        Ok(layout) => Some(layout),
+        Err(StoreError::NotALayout { .. } | StoreError::Absent { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let selected: Vec<&Cell> =
+        plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect();
+    let contents = Contents::open(state);
+    let mut judgement = judge(plan, &selected, state, layout.as_ref(), bases, force, &contents)?;
+    let foresight = selected
+        .into_iter()
+        .map(|cell| Foresight { cell: cell.id.clone(), standing: judgement.standings.remove(&cell.id) });
+    Ok(foresight.collect())
+}

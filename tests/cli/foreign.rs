@@ -69,12 +69,12 @@ fn what_was_found_in_a_layer_is_not_looked_for_again() {
     let text = fs::read_to_string(&path).expect("it was written");
     assert!(text.starts_with("{\"schema\":\"catamaran/scans/v1\""), "{text}");
     let written = fs::metadata(&path).expect("a file").modified().expect("a time");
-    project.run(&["build", "--builder", builder()]).exits(0);
+    project.run(&["build", "--force", "--builder", builder()]).exits(0);
     assert_eq!(fs::metadata(&path).expect("a file").modified().expect("a time"), written);
     // Whatever stands there counts; of another version, nothing does.
     let other = text.replacen("\"diff_id\"", "\"foreign\":[[\"bin/odd\",\"s390x\"]],\"diff_id\"", 1);
     fs::write(&path, &other).expect("writable");
-    let ran = project.run(&["build", "--builder", builder()]).exits(7);
+    let ran = project.run(&["build", "--force", "--builder", builder()]).exits(7);
     assert!(ran.stderr.contains("`bin/odd` is for s390x"), "{}", ran.stderr);
     fs::write(&path, other.replace("scans/v1", "scans/v0")).expect("writable");
     project.run(&["build", "--builder", builder()]).exits(0);

@@ -14,4 +14,5 @@ pub(crate) mod interpolate;
 pub(crate) mod load;
 pub(crate) mod merge;
 pub(crate) mod schema;
+mod timestamp;
 pub(crate) mod yaml;

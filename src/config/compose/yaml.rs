@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, Tag};
 
+use super::timestamp::timestamp;
 use crate::base::{SourceText, Span};
 use crate::config::error::ConfigProblem;
 
@@ -345,16 +346,4 @@ fn float(text: &str) -> Option<f64> {
 /// Go's `%v` of a double: shortest, with an exponent below 1e-4 and from 1e6 on unless it has more digits.
 fn go_float(value: f64) -> String {
     crate::config::hcl::number::Number::from_f64(value).general_text(None)
-}
-
-/// A date or time as Go prints it; `None` if it is none.
-fn timestamp(text: &str) -> Option<String> {
-    let date = text.get(..10)?;
-    let shaped =
-        date.bytes().zip("0000-00-00".bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s });
-    if !shaped || text.len() != 10 {
-        return None;
-    }
-    let (month, day): (u32, u32) = (date[5..7].parse().ok()?, date[8..].parse().ok()?);
-    ((1..=12).contains(&month) && (1..=31).contains(&day)).then(|| format!("{date} 00:00:00 +0000 UTC"))
 }

@@ -82,6 +82,10 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Find out before the first solve what would fail: builders, emulators, disk.
     Check(CheckArgs),
+    /// Resolve everything that comes from outside to digests, and write catamaran.lock.
+    Lock(LockArgs),
+    /// Bring everything that comes from outside into the layout.
+    Prefetch(PrefetchArgs),
     /// Tell which cells a build would build, and what changed since they were built last; builds nothing.
     Why(WhyArgs),
     /// Compare the matrix with what is there; needs no builder.
@@ -192,6 +196,9 @@ pub(super) struct BuildArgs {
     /// Build everything on this builder: unix:///path or tcp://host:port.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) builder: Option<String>,
+    /// Connect to nothing but the builder; refuse to start if anything is not there (see `prefetch`).
+    #[arg(long, conflicts_with = "push")]
+    pub(super) offline: bool,
     /// Publish afterwards, if the whole matrix is there.
     #[arg(long)]
     pub(super) push: bool,
@@ -204,6 +211,31 @@ pub(super) struct BuildArgs {
     /// Where to publish.
     #[command(flatten)]
     pub(super) to: ToArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
+/// `lock`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran lock                       resolve what the lock does not say yet
+  catamaran lock --update alpine:3     resolve this image anew
+  catamaran lock --update web          everything that `web` is made from
+  catamaran lock --update '*'          everything
+  catamaran lock --check               exit with 2 if the lock is not up to date; asks no registry")]
+pub(super) struct LockArgs {
+    /// Resolve anew what this component, external, image or glob means [repeatable].
+    #[arg(long, value_name = "NAME", conflicts_with = "check")]
+    pub(super) update: Vec<String>,
+    /// Write nothing; exit with 2 if the lock does not say all that the project takes from outside.
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+/// `prefetch`
+#[derive(Debug, Args)]
+pub(super) struct PrefetchArgs {
     /// How progress is shown.
     #[command(flatten)]
     pub(super) progress: ProgressArgs,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 use super::buildkit::Selection;
-use crate::base::{CellId, Descriptor, Epoch, Platform, Secret, SolveOptions};
+use crate::base::{CellId, Descriptor, Digest, Epoch, Platform, Reference, Secret, SolveOptions};
 use crate::event::EventSink;
 
 /// Everything about one cell that an engine needs to build it.
@@ -27,6 +27,11 @@ pub struct BuildRequest {
     pub labels: BTreeMap<String, String>,
     /// Images and directories that replace what a `FROM`, `COPY --from` or mount names.
     pub contexts: Vec<NamedContext>,
+    /// What images that are pulled from registries must be, whatever their tags show when the builder looks: where one of
+    /// these is named, as a base, as a source of files or as the frontend, its digest is taken.
+    pub pins: Vec<(Reference, Digest)>,
+    /// Whether the builder's own frontend reads the Dockerfile, whatever its `# syntax=` line says.
+    pub own_frontend: bool,
     /// Secrets by id, for `RUN --mount=type=secret`. Not part of any cache key.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Agents by id, for `RUN --mount=type=ssh`.

@@ -271,6 +271,8 @@ pub struct Base {
     pub platform: Option<Platform>,
     /// Where.
     pub span: Span,
+    /// Whether a stage of the Dockerfile has the same name: a named context for it would take the stage's place too.
+    pub names_stage: bool,
 }
 
 /// A named context of a cell.

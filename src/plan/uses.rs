@@ -127,7 +127,9 @@ impl Planner<'_> {
                     StagePlatform::Fixed(platform) => Some(platform.clone()),
                     StagePlatform::Builder => None,
                 };
-                cell.bases.push(Base { reference, platform, span: used.span.clone() });
+                let mut stages = source.file.stages.iter().filter_map(|stage| stage.name.as_deref());
+                let names_stage = stages.any(|stage| context_name(stage) == context_name(&used.name));
+                cell.bases.push(Base { reference, platform, span: used.span.clone(), names_stage });
             }
             [(other, single)] => {
                 let platform = single.clone().unwrap_or_else(|| self.platform_of(used, &cell.id.platform));

@@ -12,6 +12,7 @@ use super::indexes::{Joined, name_complete_indexes, whole_index};
 use super::last::LastRun;
 use super::logs::CellLogs;
 use super::mirror::Mirror;
+use super::outside::Outside;
 use super::scans::Scans;
 use super::status::{included, is_shown, status, title};
 use super::task::JudgedCell;
@@ -31,6 +32,8 @@ pub struct BuildOptions {
     pub registry: RegistryClient,
     /// What images from outside are, as far as `catamaran.lock` fixes it.
     pub lock: Option<LockFile>,
+    /// `--offline`: no connection but to the builders; what is not in the layout is found out before anything starts.
+    pub offline: bool,
     /// `--jobs`: cells at once over all builders; by default as many as the builders say.
     pub jobs: Option<usize>,
     /// What a failed cell means for the others.
@@ -132,15 +135,19 @@ async fn run(
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
     let ready = builders
         .check_emulation(selected.iter().copied())
-        .and_then(|()| builders.check_native(selected.iter().copied()))
-        .and_then(|()| forget_old(&selected, state));
-    if ready.is_ok() && !platforms.is_empty() {
+        .and_then(|()| builders.check_native(selected.iter().copied()));
+    let outside = match ready {
+        Ok(()) => look_outside(whole, (&selected, &builders), (state, &layout), options, events).await,
+        Err(error) => Err(error),
+    };
+    let outside = outside.and_then(|outside| forget_old(&selected, state).map(|()| outside));
+    if outside.is_ok() && !platforms.is_empty() {
         // Files that were written just before are to be older than the first of them is read, beyond doubt.
         tokio::time::sleep(TICK).await;
     }
-    let result = match ready {
-        Ok(()) => {
-            let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), bases, whole));
+    let result = match outside {
+        Ok(outside) => {
+            let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
             let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs)
                 .judged(fresh, judged);
@@ -252,6 +259,40 @@ fn tell_reused(fresh: &BTreeMap<CellId, Box<CellRecord>>, of: usize, state: &Sta
     if !fresh.is_empty() {
         events.emit(Event::Reused { cells: fresh.len(), of });
     }
+}
+
+/// What the cells take from outside, and whether it is all there where nothing may be fetched.
+async fn look_outside(
+    whole: &Plan,
+    (selected, builders): (&[&Cell], &Builders),
+    (state, layout): (&StateDir, &Layout),
+    options: &BuildOptions,
+    events: &Arc<dyn EventSink>,
+) -> Result<Outside, RunError> {
+    let asked: Vec<(&Cell, Platform)> =
+        selected.iter().map(|cell| (*cell, native_of(builders, &cell.id.platform))).collect();
+    let builds = || asked.iter().filter_map(|(cell, native)| Some((cell.build()?, native.clone())));
+    let bases = if options.offline {
+        Bases::without_network(options.lock.as_ref(), state)?
+    } else {
+        Bases::for_run(selected, whole, options.lock.as_ref(), (&options.registry, events)).await
+    };
+    let outside = Outside::look(bases, layout, builds(), options.offline)?;
+    if options.offline {
+        if let Some(error) = RunError::of_many(outside.missing(whole, layout, &asked)?) {
+            return Err(error);
+        }
+        for frontend in outside.stood_in_for(builds()) {
+            let text = format!("`{frontend}` is not in the layout: the builder's own frontend reads the Dockerfiles");
+            events.emit(Event::Warning { cell: None, text });
+        }
+    }
+    Ok(outside)
+}
+
+/// The platform of the builder that builds cells of `platform`.
+fn native_of(builders: &Builders, platform: &Platform) -> Platform {
+    builders.lane(platform).map_or_else(Platform::host, |(_, engine)| engine.capabilities().native.clone())
 }
 
 /// Takes away the records of what is about to be built. From here on an old image may be one that the new ones do not fit: a

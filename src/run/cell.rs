@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::outside::FromOutside;
 use super::state::write_atomically;
 use super::{RunError, StateDir};
 use crate::base::{CellId, Descriptor, Digest, DigestHasher, Epoch, Secret};
@@ -89,11 +90,12 @@ impl Prepared {
         &self,
         cell: &CellId,
         results: &BTreeMap<CellId, Descriptor>,
+        outside: FromOutside,
         events: Arc<dyn EventSink>,
         cancel: CancellationToken,
     ) -> Result<BuildRequest, RunError> {
         let build = &self.build;
-        let mut contexts = Vec::new();
+        let mut contexts = outside.contexts;
         for context in &build.contexts {
             contexts.push(named_context(cell, &context.name, &context.source, results)?);
         }
@@ -116,6 +118,8 @@ impl Prepared {
             args: build.args.clone(),
             labels: build.labels.clone(),
             contexts,
+            pins: outside.pins,
+            own_frontend: outside.own_frontend,
             secrets: self.secrets.clone(),
             ssh: self.ssh.clone(),
             extra_hosts: build.extra_hosts.clone(),

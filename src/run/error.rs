@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Crash;
-use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, SourceText, Span};
+use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, Reference, SourceText, Span};
 
 /// Why a run, or a command over its results, could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,46 @@ pub enum RunError {
     Moved {
         /// The external.
         component: ComponentName,
+    },
+    /// An image that something is made from is not to be had.
+    #[error("{}", base_in_words(.component, .platform.as_deref(), .reference))]
+    Base {
+        /// The component that needs it.
+        component: String,
+        /// For which platform, where one is at fault.
+        platform: Option<Box<Platform>>,
+        /// The image.
+        reference: Box<Reference>,
+        /// Where it is named.
+        span: Option<Span>,
+        /// Why not.
+        source: Box<RunError>,
+    },
+    /// A name on the command line that is none of the project's images from outside.
+    #[error("`{name}` is no image from outside, and no component that is made from one")]
+    UnknownImage {
+        /// As typed.
+        name: String,
+        /// The images there are.
+        known: Vec<String>,
+    },
+    /// The lock does not say what the project takes from outside.
+    #[error("`{}` is not up to date: {}", .path.display(), .found.join("; "))]
+    Stale {
+        /// The lock.
+        path: PathBuf,
+        /// What it lacks or has too much.
+        found: Vec<String>,
+    },
+    /// Something that a build without a network needs is not there.
+    #[error("{what}")]
+    NotHere {
+        /// What, and for whom.
+        what: String,
+        /// What to do.
+        help: String,
+        /// Where it is named.
+        span: Option<Span>,
     },
     /// Several independent things went wrong; the first one is told, the rest is in [`Failure::others`].
     #[error("{first}")]
@@ -157,6 +197,11 @@ pub struct OtherNative {
     pub span: Span,
 }
 
+fn base_in_words(component: &str, platform: Option<&Platform>, reference: &Reference) -> String {
+    let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
+    format!("`{component}`{platform} is made from `{reference}`, which is not to be had")
+}
+
 /// Names that a reader takes in at one look; the rest is a count.
 fn cells_in_words(cells: &[CellId]) -> String {
     const NAMED: usize = 12;
@@ -216,16 +261,19 @@ impl Failure for RunError {
         match self {
             Self::State { .. } => ErrorClass::Disk,
             Self::Cancelled => ErrorClass::Cancelled,
-            Self::NoEmulator(_) | Self::OtherNative(_) => ErrorClass::Preflight,
+            Self::NoEmulator(_) | Self::OtherNative(_) | Self::NotHere { .. } => ErrorClass::Preflight,
             Self::Services { .. } => ErrorClass::Unsupported,
             Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } | Self::Moved { .. } => {
                 ErrorClass::Incomplete
             }
-            Self::Index { source, .. } => source.class(),
+            Self::Index { source, .. } | Self::Base { source, .. } => source.class(),
             Self::Several { first, .. } => first.class(),
-            Self::NoHole { .. } | Self::NoSecret { .. } | Self::NoAgent { .. } | Self::BadName { .. } => {
-                ErrorClass::Config
-            }
+            Self::NoSecret { .. }
+            | Self::NoAgent { .. }
+            | Self::BadName { .. }
+            | Self::UnknownImage { .. }
+            | Self::NoHole { .. }
+            | Self::Stale { .. } => ErrorClass::Config,
             Self::Room(error) => error.class(),
             Self::Internal { .. } => ErrorClass::Internal,
         }
@@ -253,7 +301,13 @@ impl Failure for RunError {
                 Some("run `catamaran build`".to_owned())
             }
             Self::Moved { component } => Some(format!("mirror all of it: `catamaran build {component}`")),
-            Self::Index { source, .. } => source.help(),
+            Self::Index { source, .. } | Self::Base { source, .. } => source.help(),
+            Self::UnknownImage { known, .. } if known.is_empty() => {
+                Some("this project takes nothing from outside".to_owned())
+            }
+            Self::UnknownImage { known, .. } => Some(format!("there are {}", known.join(", "))),
+            Self::Stale { .. } => Some("run `catamaran lock`, and commit what it writes".to_owned()),
+            Self::NotHere { help, .. } => Some(help.clone()),
             Self::Several { first, .. } => first.help(),
             Self::NoHole { .. } => Some("leave it out; `catamaran status` shows what is missing".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
@@ -295,6 +349,8 @@ impl Failure for RunError {
         match self {
             Self::NoEmulator(missing) => Some(missing.span.clone()),
             Self::OtherNative(other) => Some(other.span.clone()),
+            Self::Base { span, .. } | Self::NotHere { span, .. } => span.clone(),
+            Self::Several { first, .. } => first.span(),
             Self::Room(error) => error.span(),
             _ => None,
         }

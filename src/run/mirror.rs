@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
+use super::RunError;
+use super::outside::Outside;
 use super::prefetch::Fetcher;
-use super::{Bases, RunError};
 use crate::base::{CellId, ComponentName, Descriptor, MediaKind, Platform, Reference};
 use crate::image::{ManifestBody, RawManifest, attestation_subject, entry_platform, upstream_part};
 use crate::plan::Plan;
@@ -11,7 +12,7 @@ use crate::store::Layout;
 /// Brings externals into the layout, one platform at a time.
 pub(super) struct Mirror {
     fetcher: Fetcher,
-    bases: Bases,
+    outside: Outside,
     /// The platforms that each external is mirrored for, whatever of them this run is about: they decide whether its
     /// upstream index stands as it is, and so what has to come along.
     platforms: BTreeMap<ComponentName, Vec<Platform>>,
@@ -26,31 +27,64 @@ pub(super) struct Mirrored {
     pub(super) upstream: Option<Descriptor>,
 }
 
+/// The manifests of one cell of an external.
+pub(super) struct Parts {
+    /// What the reference points to.
+    pub(super) root: Fetched,
+    /// The platform's image.
+    pub(super) image: Fetched,
+    /// What comes along with it, as upstream's index lists it.
+    pub(super) companions: Vec<(Descriptor, Fetched)>,
+}
+
 impl Mirror {
-    /// Mirrors the externals of `whole`, as `bases` knows them.
-    pub(super) fn new(client: RegistryClient, layout: Layout, bases: Bases, whole: &Plan) -> Self {
+    /// What cells take from outside.
+    pub(super) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// What fetches.
+    pub(super) fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// Mirrors the externals of `whole`, as `outside` knows them.
+    pub(super) fn new(client: RegistryClient, layout: Layout, outside: Outside, whole: &Plan) -> Self {
         let platforms =
             whole.components.iter().map(|component| (component.name.clone(), component.platforms.clone())).collect();
-        Self { fetcher: Fetcher::new(client, layout), bases, platforms }
+        Self { fetcher: Fetcher::new(client, layout), outside, platforms }
+    }
+
+    /// What belongs to one cell of an external; nothing but manifests was read.
+    pub(super) async fn parts(&self, cell: &CellId, reference: &Reference) -> Result<Parts, RunError> {
+        let root = self.fetcher.root(reference, self.outside.bases().root_of(reference)).await?;
+        let image = self.fetcher.image(reference, &root, &cell.platform).await?;
+        let mut companions = Vec::new();
+        if root.descriptor.kind() == MediaKind::Index {
+            for entry in self.companions(cell, &root, &image.descriptor)? {
+                let companion = self.fetcher.manifest(reference.repository(), entry.digest).await?;
+                companions.push((entry, companion));
+            }
+        }
+        Ok(Parts { root, image, companions })
     }
 
     /// Brings one cell of an external.
     pub(super) async fn bring(&self, cell: &CellId, reference: &Reference) -> Result<Mirrored, RunError> {
-        let root = self.fetcher.root(reference, self.bases.root_of(reference)).await?;
         let repository = reference.repository();
-        let image = self.fetcher.image(reference, &root, &cell.platform).await?;
+        let Parts { root, image, companions } = self.parts(cell, reference).await?;
         let manifest = image.descriptor.bare();
         self.fetcher.bring(repository, image, None).await?;
-        if root.descriptor.kind() != MediaKind::Index {
-            return Ok(Mirrored { manifest, attestations: Vec::new(), upstream: None });
-        }
         let mut attestations = Vec::new();
-        for entry in self.companions(cell, &root, &manifest)? {
-            let companion = self.fetcher.manifest(repository, entry.digest).await?;
+        for (entry, companion) in companions {
             self.fetcher.bring(repository, companion, None).await?;
             if attestation_subject(&entry) == Some(manifest.digest) {
                 attestations.push(entry.bare());
             }
+        }
+        // A single image is no upstream index: its manifest is all there is.
+        if root.descriptor.kind() != MediaKind::Index {
+            return Ok(Mirrored { manifest, attestations, upstream: None });
         }
         let upstream = root.descriptor.bare();
         self.fetcher.keep(root).await?;

@@ -18,6 +18,7 @@ mod logs;
 mod mirror;
 mod named;
 mod outcome;
+mod outside;
 mod posts;
 mod prefetch;
 mod publish;
@@ -29,6 +30,7 @@ mod status;
 mod task;
 mod transcript;
 mod verify;
+mod wanted;
 mod why;
 
 pub use build::{BuildOptions, build};
@@ -37,8 +39,9 @@ pub use cell::Inputs;
 pub use error::{NoEmulator, OtherNative, RunError};
 pub use fingerprint::{Cause, Change, Fingerprint, How, Input, InputKind, Standing};
 pub use heal::suspect;
-pub use lock::Bases;
+pub use lock::{Bases, LockEntry, LockRequest, Locked, lock, stale, write_lock};
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
+pub use prefetch::{Prefetched, prefetch};
 pub use publish::{AllowedHoles, ExportRequest, Exported, Extent, Published, PushRequest, export, push};
 pub use record::CellRecord;
 pub use scheduler::{

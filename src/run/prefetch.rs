@@ -4,11 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
-use super::RunError;
+use super::heal::open_layout;
+use super::lock::{LockRequest, lock, write_lock};
+use super::mirror::Mirror;
+use super::outside::Outside;
 use super::publish::blocking;
+use super::wanted::wanted;
+use super::{Bases, RunError, StateDir};
 use crate::base::{Descriptor, Digest, MediaKind, Platform, Reference, Repository, media_type};
+use crate::config::LockFile;
+use crate::event::EventSink;
 use crate::image::{ImageConfig, MANIFEST_LIMIT, ManifestBody, RawManifest, children, entry_platform, is_attestation};
+use crate::plan::{CellWork, Plan};
 use crate::registry::{Fetched, Meter, RegistryClient};
 use crate::store::{BlobSource as _, Layout, StoreError};
 use crate::verify::presence;
@@ -18,6 +27,134 @@ const AT_ONCE: usize = 4;
 
 /// Indexes in indexes: more levels than this make no sense (the bound that `image` has for closures).
 const DEPTH: usize = 4;
+
+/// What `catamaran prefetch` brought.
+#[derive(Debug, Clone, Default)]
+pub struct Prefetched {
+    /// Images with the platforms that are in the layout now, by full reference.
+    pub images: Vec<(Reference, Vec<Platform>)>,
+    /// Blobs that they are made of, each once.
+    pub blobs: usize,
+    /// Bytes of these blobs.
+    pub bytes: u64,
+    /// Bytes of them that had to be fetched.
+    pub fetched: u64,
+}
+
+/// Brings everything that the whole matrix of `plan` takes from outside into the layout: what `known` says, else what it is
+/// now. Goes on where an earlier run was stopped.
+///
+/// Bases are no releases, so `index.json` does not name them: `bases.lock` in the state directory does, in the form of
+/// `catamaran.lock`, for `build --offline` and for whatever clears the layout up.
+pub async fn prefetch(
+    plan: &Plan,
+    state: &StateDir,
+    known: Option<LockFile>,
+    client: &RegistryClient,
+    events: &Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<Prefetched, RunError> {
+    state.create()?;
+    let _lock = state.lock(events.as_ref(), cancel).await?;
+    let layout = open_layout(state)?;
+    layout.sweep()?;
+    let work = async {
+        let locked = lock(plan, &LockRequest { known, update: Vec::new() }, client).await?.lock;
+        let mirror = Mirror::new(client.clone(), layout.clone(), Outside::known(Bases::new(locked.clone())), plan);
+        let done = bring_all(plan, &locked, &mirror, &layout, events).await?;
+        write_lock(&state.bases(), &locked)?;
+        Ok(done)
+    };
+    tokio::select! {
+        done = work => done,
+        () = cancel.cancelled() => Err(RunError::Cancelled),
+    }
+}
+
+async fn bring_all(
+    plan: &Plan,
+    locked: &LockFile,
+    mirror: &Mirror,
+    layout: &Layout,
+    events: &Arc<dyn EventSink>,
+) -> Result<Prefetched, RunError> {
+    let fetcher = mirror.fetcher();
+    let (mut roots, mut wanted_manifests, mut done) = (Vec::new(), Vec::new(), Prefetched::default());
+    // Manifests first: they say how much there is to come.
+    for one in wanted(plan).into_iter().filter(|one| one.is_base && locked.image(&one.reference).is_some()) {
+        let root = fetcher.root(&one.reference, locked.root_of(&one.reference)).await?;
+        let mut platforms = one.platforms.clone();
+        if one.builder {
+            let image = locked.image(&one.reference);
+            let there = |platform: &Platform| image.is_some_and(|image| image.platforms.contains_key(platform));
+            platforms.extend(builder_platforms(plan).into_iter().filter(there));
+        }
+        for platform in &platforms {
+            let image = fetcher.image(&one.reference, &root, platform).await;
+            let image = image.map_err(|error| one.failed(Some(platform), error))?;
+            wanted_manifests.push((one.reference.repository().clone(), image));
+        }
+        roots.push(root);
+        done.images.push((one.reference, platforms.into_iter().collect()));
+    }
+    for cell in &plan.cells {
+        let CellWork::Mirror(reference) = &cell.work else { continue };
+        let parts = mirror.parts(&cell.id, reference).await?;
+        let repository = reference.repository();
+        wanted_manifests.push((repository.clone(), parts.image));
+        wanted_manifests.extend(parts.companions.into_iter().map(|(_, manifest)| (repository.clone(), manifest)));
+        roots.push(parts.root);
+        match done.images.iter_mut().find(|(known, _)| known == reference) {
+            Some((_, platforms)) => platforms.push(cell.id.platform.clone()),
+            None => done.images.push((reference.clone(), vec![cell.id.platform.clone()])),
+        }
+    }
+    let mut blobs: HashMap<Digest, u64> = HashMap::new();
+    for (repository, manifest) in &wanted_manifests {
+        for node in fetcher.nodes(repository, manifest.clone()).await? {
+            let all = children(&node.bytes, &node.descriptor.media_type)?;
+            let own = all.into_iter().filter(|child| !matches!(child.kind(), MediaKind::Index | MediaKind::Manifest));
+            blobs.extend(own.filter(|blob| !is_elsewhere(blob)).map(|blob| (blob.digest, blob.size)));
+        }
+    }
+    done.blobs = blobs.len();
+    done.bytes = blobs.values().sum();
+    for (digest, size) in &blobs {
+        if layout.size_of(digest).ok().flatten() != Some(*size) {
+            done.fetched += size;
+        }
+    }
+    let meter = Meter::new("prefetch".to_owned(), done.bytes, Arc::clone(events));
+    stream::iter(wanted_manifests)
+        .map(|(repository, manifest)| {
+            let meter = &meter;
+            async move { fetcher.bring(&repository, manifest, Some(meter)).await }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    // What refers comes after what it refers to. An index may name platforms that were not asked for: it is kept to find
+    // the others by, and is never published as it stands unless all of it is there.
+    for root in roots {
+        fetcher.keep(root).await?;
+    }
+    meter.finish();
+    Ok(done)
+}
+
+/// The platforms that builders of the project are of, as far as that is known without asking them.
+fn builder_platforms(plan: &Plan) -> Vec<Platform> {
+    let named = plan.builders.values().filter_map(|builder| builder.platforms.first());
+    let mut all: Vec<Platform> = named.map(|platform| platform.value.clone()).chain([Platform::host()]).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Layers of the non-distributable types stay where their `urls` say (image-spec, layer); no registry has to have them.
+fn is_elsewhere(blob: &Descriptor) -> bool {
+    blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign")
+}
 
 /// Brings images from registries into the layout, each manifest and each blob once however many cells want it.
 ///
@@ -129,8 +266,7 @@ impl Fetcher {
     }
 
     async fn blob(&self, repository: &Repository, blob: &Descriptor, meter: Option<&Meter>) -> Result<(), RunError> {
-        // Layers of the non-distributable types stay where their `urls` say (image-spec, layer); no registry has to have them.
-        if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") {
+        if is_elsewhere(blob) {
             return Ok(());
         }
         let cell = once(&self.blobs, blob.digest);

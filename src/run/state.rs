@@ -20,6 +20,7 @@ use crate::event::{Event, EventSink};
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// rendered/DIGEST/      rendered Dockerfile templates
 /// last-run.json         how the last runs ended for cells without an image
+/// bases.lock            what of the outside `layout/` holds for builds without a network
 /// scans.json            what was found in layers, so that none is looked into twice
 /// hashes                digests of files that images depend on
 /// inputs/DIGEST         lists of the files that images were made from
@@ -95,6 +96,11 @@ impl StateDir {
     /// Lists of files that images were made from, each named by its digest.
     pub(super) fn inputs(&self) -> PathBuf {
         self.root.join("inputs")
+    }
+
+    /// What of the outside is in the layout without being a release: everything reachable from these digests is kept there.
+    pub fn bases(&self) -> PathBuf {
+        self.root.join("bases.lock")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

@@ -120,9 +120,10 @@ impl CellTask {
         let (Some(lane), Some(prepared)) = (self.lane, &self.prepared) else {
             return Err(boxed(RunError::Internal { message: format!("{} has no builder", self.id) }));
         };
-        let events = Arc::clone(&self.events);
-        let request = prepared.request(&self.id, &self.results, events, cancel.clone()).map_err(boxed)?;
         let mut engine = self.posts.engine(lane, &self.id.platform, &prepared.build).await.map_err(boxed)?;
+        let outside = self.mirror.outside().of_cell(&prepared.build, &engine.capabilities().native);
+        let events = Arc::clone(&self.events);
+        let request = prepared.request(&self.id, &self.results, outside, events, cancel.clone()).map_err(boxed)?;
         let mut retried = None;
         let image = loop {
             let (builder, attempt) = (address(&engine), 1 + u32::from(retried.is_some()));

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::cells::Cells;
 use super::indexes::name_complete_indexes;
 use super::mirror::Mirror;
+use super::outside::Outside;
 use super::*;
 use crate::base::{
     CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SolveOptions, SourceText, media_type,
@@ -213,7 +214,7 @@ async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     let selected: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected).collect();
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = RegistryClient::new(RegistryOptions::new(Arc::new(NoCredentials))).expect("a client");
-    let mirror = Arc::new(Mirror::new(client, layout.clone(), Bases::default(), plan));
+    let mirror = Arc::new(Mirror::new(client, layout.clone(), Outside::default(), plan));
     let prepared = build::prepare(plan, &selected, state, &Inputs::default()).expect("it can be prepared");
     let scans = Arc::new(scans::Scans::load(plan, state, &layout));
     let mut cells = Cells::new(&selected, prepared, &builders, mirror, scans, state, Arc::new(NoEvents));

@@ -64,6 +64,8 @@ fn request(
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         contexts: Vec::new(),
+        pins: Vec::new(),
+        own_frontend: false,
         secrets: BTreeMap::new(),
         ssh: BTreeMap::new(),
         extra_hosts: Vec::new(),

@@ -117,6 +117,8 @@ impl Bench {
             args: BTreeMap::new(),
             labels: BTreeMap::new(),
             contexts: Vec::new(),
+            pins: Vec::new(),
+            own_frontend: false,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             extra_hosts: Vec::new(),

@@ -1,4 +1,6 @@
 //! What comes from outside: externals that are mirrored, bases that are locked, builds without a network.
 
+mod lock;
 mod mirror;
+mod offline;
 mod upstream;

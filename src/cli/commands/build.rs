@@ -148,6 +148,7 @@ fn options(
         builders: settings.builders(&plans.asked, state, args.builder.clone(), events)?,
         registry: registry.clone(),
         lock: Settings::lock(&plans.whole)?,
+        offline: args.offline,
         jobs: args.jobs.map(usize::from),
         on_failure: if args.fail_fast { OnFailure::Stop } else { OnFailure::KeepGoing },
         inputs: settings.inputs(&plans.asked),
@@ -218,9 +219,12 @@ impl Done {
             console.tell(&format!("interrupted{rest}\n"));
         }
         for error in [&self.outcome.error, &self.error].into_iter().flatten() {
-            let text = match code {
-                Some(code) => render_error(error, &console.err, code),
-                None => Diagnostic::of(error).render(&console.err, None),
+            let text = if let Some(code) = code {
+                render_error(error, &console.err, code)
+            } else {
+                let error: &dyn Failure = error;
+                let all: Vec<Diagnostic> = std::iter::once(error).chain(error.others()).map(Diagnostic::of).collect();
+                render_all(&all, &console.err, None)
             };
             console.tell(&text);
         }

@@ -5,8 +5,10 @@ mod check;
 mod explain;
 mod export;
 mod init;
+mod lock;
 mod logs;
 mod plan;
+mod prefetch;
 mod push;
 mod status;
 mod verify;
@@ -25,6 +27,8 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Build(args) => Box::pin(build::build(settings, args, console, cancel)).await,
         Command::Plan(args) => plan::plan(settings, &args, console),
         Command::Check(args) => Box::pin(check::check(settings, args, console, cancel)).await,
+        Command::Lock(args) => Box::pin(lock::lock(settings, &args, console, cancel)).await,
+        Command::Prefetch(args) => Box::pin(prefetch::prefetch(settings, &args, console, cancel)).await,
         Command::Why(args) => why::why(settings, &args, console),
         Command::Status(args) => status::status(settings, &args, console),
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 
 use super::context::{CONTEXT, DOCKERFILE, named_directories};
 use super::named::NamedImage;
+use super::proto::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector, Update};
 use super::proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry};
 use super::session::LAYOUT_STORE;
-use crate::base::{CacheSpec, NetworkMode, SolveOptions};
+use crate::base::{CacheSpec, Digest, NetworkMode, Reference, SolveOptions};
 use crate::dockerfile::context_name;
 use crate::engine::{BuildRequest, ContextSource, NamedContext};
 
@@ -64,6 +65,10 @@ pub(super) fn frontend(
     let mut set = |key: String, value: String| attributes.insert(key, value);
     set("platform".to_owned(), request.cell.platform.to_string());
     set("filename".to_owned(), request.dockerfile.name.clone());
+    if request.own_frontend {
+        // Its presence says that the `# syntax=` line has been followed (moby/buildkit frontend/dockerfile/builder/build.go).
+        set("cmdline".to_owned(), FRONTEND.to_owned());
+    }
     if let Some(target) = &request.target {
         set("target".to_owned(), target.clone());
     }
@@ -149,6 +154,25 @@ pub(super) fn cache(request: &BuildRequest) -> Option<CacheOptions> {
         attrs: entry.attributes.clone().into_iter().collect(),
     };
     Some(CacheOptions { exports: request.options.cache_to.iter().map(entry).collect(), imports: Vec::new() })
+}
+
+/// Rules that put digests in the place of tags (moby/buildkit docs/build-repro.md); none where nothing is pinned.
+///
+/// Unlike a named context, a rule cannot be taken for a stage of the same name, and it holds for frontends too. The daemon
+/// compares with the full name that it gives every image.
+pub(super) fn source_policy(request: &BuildRequest) -> Option<Policy> {
+    let rule = |(reference, digest): &(Reference, Digest)| {
+        let identifier = format!("docker-image://{}", reference.familiar());
+        let updated = format!("{identifier}@{digest}");
+        Rule {
+            action: PolicyAction::Convert.into(),
+            selector: Some(Selector { identifier, match_type: MatchType::Exact.into() }),
+            updates: Some(Update { identifier: updated, attrs: HashMap::new() }),
+        }
+    };
+    let tagged = request.pins.iter().filter(|(reference, _)| reference.digest().is_none());
+    let rules: Vec<Rule> = tagged.map(rule).collect();
+    (!rules.is_empty()).then_some(Policy { version: 1, rules })
 }
 
 fn named_contexts(request: &BuildRequest, images: &[NamedImage], attributes: &mut HashMap<String, String>) {

@@ -123,6 +123,7 @@ impl Solve {
             r#ref: build.as_str().to_owned(),
             session: self.session.id().to_owned(),
             frontend: FRONTEND.to_owned(),
+            source_policy: attributes::source_policy(request),
             frontend_attrs: attributes::frontend(request, &self.images, self.context.session.id()),
             // Both forms: daemons before v0.13 read only the first, and would export nothing without a word.
             exporter_deprecated: EXPORTER.to_owned(),

@@ -19,6 +19,8 @@ fn request() -> BuildRequest {
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         contexts: Vec::new(),
+        pins: Vec::new(),
+        own_frontend: false,
         secrets: BTreeMap::new(),
         ssh: BTreeMap::new(),
         extra_hosts: Vec::new(),
@@ -133,4 +135,21 @@ fn everything_that_can_be_asked_for() {
             ("tar", "false"),
         ],
     );
+}
+
+#[test]
+fn pins_are_rules_for_full_names() {
+    assert_eq!(source_policy(&request()), None);
+    let digest = Digest::of("x");
+    let pins = ["alpine", "registry.example:5000/a/b:1", &format!("busybox@{digest}")]
+        .map(|name| (name.parse().expect("a reference"), digest));
+    let policy = source_policy(&BuildRequest { pins: pins.to_vec(), ..request() }).expect("rules");
+    let rules: Vec<(String, String)> = policy
+        .rules
+        .into_iter()
+        .map(|rule| (rule.selector.expect("a selector").identifier, rule.updates.expect("an update").identifier))
+        .collect();
+    let rule = |name: &str| (format!("docker-image://{name}"), format!("docker-image://{name}@{digest}"));
+    // What names its digest needs no rule.
+    assert_eq!(rules, [rule("docker.io/library/alpine:latest"), rule("registry.example:5000/a/b:1")]);
 }

@@ -187,6 +187,8 @@ impl Stand {
                 args: BTreeMap::new(),
                 labels: BTreeMap::new(),
                 contexts: Vec::new(),
+                pins: Vec::new(),
+                own_frontend: false,
                 secrets: BTreeMap::new(),
                 ssh: BTreeMap::new(),
                 extra_hosts: Vec::new(),

@@ -88,7 +88,7 @@ fn control() {
     use moby::buildkit::v1::{
         BytesMessage, CacheOptions, CacheOptionsEntry, Exporter, InfoResponse, ListWorkersRequest, ListWorkersResponse,
         SolveRequest, SolveResponse, StatusRequest, StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning,
-        types,
+        sourcepolicy, types,
     };
     use theirs::moby::buildkit::v1 as other;
     same::<_, other::SolveRequest>(&SolveRequest {
@@ -106,6 +106,17 @@ fn control() {
         entitlements: vec!["t".into()],
         frontend_inputs: HashMap::from([("i".into(), definition())]),
         internal: true,
+        source_policy: Some(sourcepolicy::Policy {
+            version: 1,
+            rules: vec![sourcepolicy::Rule {
+                action: sourcepolicy::PolicyAction::Convert.into(),
+                selector: Some(sourcepolicy::Selector {
+                    identifier: "docker-image://a".into(),
+                    match_type: sourcepolicy::MatchType::Exact.into(),
+                }),
+                updates: Some(sourcepolicy::Update { identifier: "docker-image://b".into(), attrs: map("7", "8") }),
+            }],
+        }),
         exporters: vec![Exporter { r#type: "oci".into(), attrs: map("5", "6") }],
         // Newer than the other side.
         compatibility_version: 0,

@@ -6,8 +6,11 @@ pub(super) const BLOCK: u64 = 512;
 /// A header or a block of zeros.
 pub(super) type Block = [u8; 512];
 
-/// The largest size that eleven octal digits hold.
-pub(super) const SIZE_LIMIT: u64 = 0o777_7777_7777;
+/// The largest size that eleven octal digits hold: 8 GiB less one byte. What is larger is written in base 256.
+const OCTAL_LIMIT: u64 = 0o777_7777_7777;
+
+/// The largest size that an entry can have: what readers in Go keep, a signed 64-bit number.
+pub(super) const SIZE_LIMIT: u64 = i64::MAX.unsigned_abs();
 
 /// Where blobs lie, as in a layout.
 const BLOBS: &str = "blobs/sha256/";
@@ -61,7 +64,8 @@ pub(super) fn blob_name(digest: &Digest) -> String {
 
 /// The USTAR header (POSIX.1-1988) of a regular file: mode 0644, owner 0, time 0, everything else empty.
 ///
-/// `size` is at most [`SIZE_LIMIT`]. All that could differ between two machines or runs is left out.
+/// `size` is at most [`SIZE_LIMIT`]; one that octal digits cannot hold is in GNU's base 256 (a first byte of 0x80, then big
+/// endian), which GNU tar, libarchive, Go and Python read in a USTAR header too. All that could differ between two machines or runs is left out.
 pub(super) fn encode(name: EntryName, size: u64) -> Block {
     let mut header: Block = [0; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -69,13 +73,19 @@ pub(super) fn encode(name: EntryName, size: u64) -> Block {
     put(100, "0000644");
     put(108, "0000000");
     put(116, "0000000");
-    put(124, &format!("{size:011o}"));
+    if size <= OCTAL_LIMIT {
+        put(124, &format!("{size:011o}"));
+    }
     put(136, "00000000000");
     put(148, "        ");
     put(156, "0");
     put(257, "ustar\x0000");
     put(329, "0000000");
     put(337, "0000000");
+    if size > OCTAL_LIMIT {
+        header[124] = 0x80;
+        header[128..136].copy_from_slice(&size.to_be_bytes());
+    }
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     header
@@ -97,8 +107,14 @@ pub(super) fn decode(header: &Block) -> Result<(EntryName, u64), String> {
     let Some(name) = EntryName::parse(raw_name) else {
         return Err(format!("`{}` is no name that a bundle may have", crate::base::Printable(&shown())));
     };
-    let Some(size) = octal(&header[124..135]) else {
-        return Err(format!("the size of `{}` is not eleven octal digits", shown()));
+    let field: &[u8; 12] = header[124..136].try_into().expect("twelve bytes");
+    let size = match field {
+        // That nothing else could have been written, such as a small number in the large form, is checked below.
+        [0x80, 0, 0, 0, large @ ..] => Some(u64::from_be_bytes(*large)).filter(|size| *size <= SIZE_LIMIT),
+        _ => octal(&field[..11]),
+    };
+    let Some(size) = size else {
+        return Err(format!("the size of `{}` is neither eleven octal digits nor a number in base 256", shown()));
     };
     if encode(name, size) != *header {
         return Err(format!("`{}` is not a plain USTAR file", shown()));
@@ -134,14 +150,29 @@ mod tests {
         ]
     }
 
+    fn sizes() -> impl Strategy<Value = u64> {
+        let at_the_limit = OCTAL_LIMIT - 2..OCTAL_LIMIT + 3;
+        prop_oneof![0..=OCTAL_LIMIT, at_the_limit, OCTAL_LIMIT..=SIZE_LIMIT, Just(SIZE_LIMIT)]
+    }
+
+    #[test]
+    fn a_small_size_in_the_large_form_is_refused() {
+        let mut block = encode(EntryName::Lock, OCTAL_LIMIT + 1);
+        block[128..136].copy_from_slice(&5_u64.to_be_bytes());
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert_eq!(decode(&block), Err("`catamaran.json` is not a plain USTAR file".to_owned()));
+    }
+
     proptest! {
         #[test]
-        fn decodes_what_it_encodes(name in names(), size in 0..=SIZE_LIMIT) {
+        fn decodes_what_it_encodes(name in names(), size in sizes()) {
             prop_assert_eq!(decode(&encode(name, size)), Ok((name, size)));
         }
 
         #[test]
-        fn another_reader_agrees(name in names(), size in 0..=SIZE_LIMIT) {
+        fn another_reader_agrees(name in names(), size in sizes()) {
             let block = encode(name, size);
             let header = tar::Header::from_byte_slice(&block);
             prop_assert_eq!(header.path_bytes().into_owned(), name.text().into_bytes());
@@ -152,7 +183,7 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_bit_is_never_taken(name in names(), size in 0..=SIZE_LIMIT, at in 0_usize..512, bit in 0_u8..8) {
+        fn one_changed_bit_is_never_taken(name in names(), size in sizes(), at in 0_usize..512, bit in 0_u8..8) {
             let mut block = encode(name, size);
             block[at] ^= 1 << bit;
             prop_assert!(decode(&block).is_err());

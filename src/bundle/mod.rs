@@ -6,12 +6,13 @@
 //!
 //! The format, in the order of the file: `oci-layout`, `index.json` (one entry per image, under its full reference),
 //! `manifest.json` (the docker view), `catamaran.json` (the contents lock), then all blobs by digest. USTAR headers without
-//! times, owners or extensions, regular files only, two zero blocks at the end and nothing after them.
+//! times, owners or extensions (a size that octal digits cannot hold is in base 256, as GNU tar has it), regular files only, two zero blocks at the end and nothing after them.
 
 mod contents;
 mod docker_view;
 mod error;
 mod header;
+mod part;
 mod plan;
 mod reader;
 mod section;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::BundleError;
 use super::contents::{ContentsLock, InvalidLock, LOCK_NAME};
 use super::docker_view::docker_view;
-use super::header::{BLOCK, Block, EntryName, decode, padded};
+use super::header::{BLOCK, Block, EntryName, decode};
 use super::plan::plan;
 use super::section::Section;
 use super::writer::{BundleContents, BundleEntry};
@@ -196,10 +196,9 @@ impl Scan<'_> {
             }
             let (name, size) =
                 decode(&header).map_err(|reason| self.malformed(&format!("entry at byte {at}: {reason}")))?;
-            let end = at + BLOCK + padded(size);
-            if end > self.size {
-                return Err(self.truncated());
-            }
+            // Sizes near the largest number must not wrap around.
+            let end = (at + BLOCK).checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK));
+            let Some(end) = end.filter(|end| *end <= self.size) else { return Err(self.truncated()) };
             self.check_padding(at + BLOCK + size, end)?;
             self.entry(name, at + BLOCK, size)?;
             at = end;

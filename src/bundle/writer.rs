@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::contents::LockedBlob;
 use super::header::{BLOCK, EntryName, encode, padded};
+use super::part::{Part, sweep};
 use super::plan::{BundlePlan, plan};
 use super::{BundleError, ContentsLock};
 use crate::base::{ByteSize, CellId, ComponentName, Descriptor, Digest, Platform, Reference};
@@ -86,14 +87,10 @@ pub fn write_bundle(
         _ => Path::new("."),
     };
     let io_error = |action, path: &Path, source| BundleError::Io { action, path: path.to_owned(), source };
+    sweep(directory);
     check_space(directory, destination, bytes)?;
-    // Beside the target: a rename never crosses a file system, and /tmp may be small.
-    let temporary = tempfile::Builder::new()
-        .prefix(".catamaran-")
-        .suffix(".tar.part")
-        .tempfile_in(directory)
-        .map_err(|source| io_error("create a file in", directory, source))?;
-    let file = temporary.as_file();
+    let part = Part::create(directory).map_err(|source| io_error("create a file in", directory, source))?;
+    let file = part.file();
     // Paddings and end blocks are zeros, and so is what was never written.
     file.set_len(bytes).map_err(|source| io_error("write", destination, source))?;
     let mut at = 0;
@@ -109,7 +106,7 @@ pub fn write_bundle(
     rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o644))
         .map_err(|errno| io_error("set the mode of", destination, errno.into()))?;
     file.sync_all().map_err(|source| io_error("write", destination, source))?;
-    temporary.persist(destination).map_err(|failed| io_error("rename a file to", destination, failed.error))?;
+    part.persist(directory, destination).map_err(|source| io_error("rename a file to", destination, source))?;
     File::open(directory)
         .and_then(|handle| handle.sync_all())
         .map_err(|source| io_error("write the directory", directory, source))?;
@@ -216,7 +213,10 @@ impl Copy<'_> {
             if count == 0 {
                 return Ok(());
             }
-            write(&buffer[..count], at)?;
+            // The file is as long as it will be and empty: zeros are there already, and need no place on the disk.
+            if buffer[..count].iter().any(|byte| *byte != 0) {
+                write(&buffer[..count], at)?;
+            }
             at += count as u64;
             let before = done.fetch_add(count as u64, Ordering::Relaxed);
             let now = before + count as u64;

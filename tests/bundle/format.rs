@@ -1,14 +1,15 @@
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use catamaran::base::{CellId, Descriptor, Digest, ErrorClass, Failure as _, media_type};
+use catamaran::base::{CellId, Descriptor, Digest, DigestHasher, ErrorClass, Failure as _, media_type};
 use catamaran::bundle::{BundleContents, BundleError, BundleReader, BundleReport, write_bundle};
 use catamaran::event::{Event, NoEvents};
 use catamaran::image::{IndexEntry, assemble_index, names};
-use catamaran::store::{BlobSource as _, Layout};
-use catamaran::verify::{Depth, verify_layout};
+use catamaran::store::{BlobSource, Layout, StoreError, VerifiedReader};
+use catamaran::verify::{Depth, ExpectedIndex, verify_layout};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::images::{Fleet, Image, component, file, gzip, layer_tar, noise, platform, reference};
@@ -373,7 +374,11 @@ fn hostile_entries_are_refused_by_name_and_kind() {
     ] {
         assert!(field(at, text).contains("is not a plain USTAR file"), "{at} {text:?}");
     }
-    for size in [&b"\x80\0\0\0\0\0\0\0\0\0\0\x04"[..], b"-0000000004\0", b"          4 ", b"00000000009\0"] {
+    // A number has one form only; base 256 is for what octal digits cannot hold.
+    assert!(field(124, b"\x80\0\0\0\0\0\0\0\0\0\0\x04").contains("is not a plain USTAR file"));
+    assert!(field(124, b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff").contains("truncated"));
+    let too_large = b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff";
+    for size in [&too_large[..], b"-0000000004\0", b"          4 ", b"00000000009\0"] {
         assert!(field(124, size).contains("octal"), "{size:?}");
     }
     assert!(field(124, b"77777777777\0").contains("truncated"));
@@ -464,4 +469,85 @@ fn a_bundle_reads_small_blobs_with_their_bound() {
     let index: &Descriptor = &fleet.roots[0].descriptor;
     assert_eq!(bundle.read(index, 1 << 20).expect("readable"), fleet.layout.read(index, 1 << 20).expect("readable"));
     assert!(bundle.read(index, 10).is_err());
+}
+
+#[test]
+fn what_a_killed_write_left_is_gone_after_the_next_one() {
+    let fleet = two_by_two();
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join(".catamaran-Ab12Cd.tar.part"), "half a bundle").expect("writable");
+    fs::write(folder.path().join("other.tar.part"), "somebody else's").expect("writable");
+    write(&fleet, &fleet.contents(), &folder.path().join("fleet.tar")).expect("written");
+    let mut left: Vec<_> =
+        fs::read_dir(folder.path()).expect("there").map(|entry| entry.expect("an entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["fleet.tar", "other.tar.part"]);
+}
+
+/// A layout in which one layer is zeros that lie nowhere.
+struct Zeros {
+    layout: Layout,
+    layer: Descriptor,
+}
+
+impl BlobSource for Zeros {
+    fn size_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        if *digest == self.layer.digest { Ok(Some(self.layer.size)) } else { self.layout.size_of(digest) }
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<VerifiedReader<Box<dyn Read + Send>>, StoreError> {
+        if descriptor.digest == self.layer.digest {
+            Ok(VerifiedReader::new(Box::new(std::io::repeat(0).take(self.layer.size)), descriptor))
+        } else {
+            self.layout.open(descriptor)
+        }
+    }
+
+    fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.layout.read(descriptor, limit)
+    }
+}
+
+/// `scripts/campaign large-blob` runs it over 8 GiB, where a size does not fit into octal digits.
+#[test]
+fn a_large_blob_comes_back_whole() {
+    let size: u64 = std::env::var("CATAMARAN_LARGE_BYTES").map_or(20 << 20, |text| text.parse().expect("bytes"));
+    let mut hasher = DigestHasher::new();
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..size >> 20 {
+        hasher.update(&zeros);
+    }
+    let layer = Descriptor::new(media_type::LAYER, hasher.finish(), size >> 20 << 20);
+    let mut fleet = Fleet::empty();
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+    });
+    let config = fleet.layout.put(media_type::CONFIG, config.to_string().as_bytes()).expect("stored");
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let manifest = fleet.layout.put(media_type::MANIFEST, manifest.to_string().as_bytes()).expect("stored");
+    let entry = serde_json::json!({
+        "mediaType": media_type::MANIFEST, "digest": manifest.digest, "size": manifest.size,
+        "platform": {"os": "linux", "architecture": "amd64"},
+    });
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [entry]});
+    let index = fleet.layout.put(media_type::INDEX, index.to_string().as_bytes()).expect("stored");
+    fleet.roots.push(ExpectedIndex {
+        component: component("big"),
+        reference: reference("registry.example/team/big:1.0"),
+        descriptor: index,
+        platforms: vec![platform("amd64")],
+        unasked: Vec::new(),
+        foreign: Vec::new(),
+    });
+    let path = fleet.directory.path().join("big.tar");
+    let source = Zeros { layout: fleet.layout.clone(), layer: layer.clone() };
+    let report =
+        write_bundle(&source, &fleet.contents(), &path, &NoEvents, &CancellationToken::new()).expect("written");
+    assert!(report.bytes > layer.size);
+    let bundle = BundleReader::open(&path).expect("a bundle");
+    assert_eq!(bundle.size_of(&layer.digest).expect("readable"), Some(layer.size));
+    let name = format!("{} ", layer.size);
+    assert!(listing(&path).iter().any(|line| line.contains(&name)), "GNU tar reads the same size");
+    let found = verify_layout(&bundle, &fleet.roots, Depth::Blobs, &CancellationToken::new()).findings;
+    assert_eq!(found, []);
 }

@@ -6,7 +6,7 @@ use crate::base::{Descriptor, Digest, JsonShape, MediaKind, Platform, parse_json
 use crate::store::BlobSource;
 
 /// The largest config that is read, in bytes.
-const CONFIG_LIMIT: u64 = 2 * MANIFEST_LIMIT;
+const CONFIG_LIMIT: u64 = MANIFEST_LIMIT;
 
 /// The facts of an image config that decide anything (image-spec, "config"). The bytes stay where they are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use super::ImageError;
 use crate::base::{Descriptor, Digest, JsonShape, MediaKind, Platform, media_type, parse_json};
 use crate::store::BlobSource;
 
-/// The largest manifest or index that is read, in bytes: what registries must take at least (distribution-spec, "Pushing
-/// Manifests").
-pub const MANIFEST_LIMIT: u64 = 4 << 20;
+/// The largest manifest or index that is read, in bytes, from a layout or a registry. distribution-spec ("Pushing Manifests")
+/// lets registries refuse more than 4 MiB; twice that is read.
+pub const MANIFEST_LIMIT: u64 = 8 << 20;
 
 /// A manifest or index: the bytes as they came, and what they say. Never serialised again.
 #[derive(Debug, Clone)]

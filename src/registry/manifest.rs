@@ -29,8 +29,9 @@ pub(super) enum Put {
     Incomplete(Answer),
 }
 
-/// The largest manifest that is read. distribution-spec lets registries refuse more than 4 MiB; twice that is read.
-pub(super) const MANIFEST_LIMIT: usize = 8 << 20;
+/// [`crate::image::MANIFEST_LIMIT`] as the length of a buffer.
+#[expect(clippy::cast_possible_truncation, reason = "a few MiB fit into every usize")]
+pub(super) const MANIFEST_LIMIT: usize = crate::image::MANIFEST_LIMIT as usize;
 
 /// What we understand when a manifest is asked for. Registries answer 404 to those who do not name the type that is there
 /// (docker-registry 2.8), so every one is named.

@@ -190,7 +190,13 @@ impl Builders {
     /// Refuses a run in which a RUN step cannot be executed, before the first solve: the builder would find out only when
     /// it comes to that step, by `exec format error`.
     pub fn check_emulation<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Result<(), RunError> {
-        let mut found: Option<NoEmulator> = None;
+        let first = self.missing_emulators(cells).into_iter().next();
+        first.map_or(Ok(()), |missing| Err(RunError::NoEmulator(Box::new(missing))))
+    }
+
+    /// Every platform whose RUN steps cannot be executed on the builder that they would go to, with the cells that have some.
+    pub fn missing_emulators<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Vec<NoEmulator> {
+        let mut found: Vec<NoEmulator> = Vec::new();
         for cell in cells {
             let (Some((_, engine)), Some(build)) = (self.lane(&cell.id.platform), cell.build()) else { continue };
             let capabilities = engine.capabilities();
@@ -198,19 +204,22 @@ impl Builders {
                 if capabilities.execution(platform) != Execution::Absent {
                     continue;
                 }
-                let missing = found.get_or_insert_with(|| NoEmulator {
-                    platform: platform.clone(),
-                    builder: capabilities.address.clone(),
-                    cells: Vec::new(),
-                    span: span.clone(),
-                    hindrance: hindrance(&capabilities.address, platform),
-                });
-                if missing.platform == *platform {
-                    missing.cells.push(cell.id.clone());
+                let same = |missing: &&mut NoEmulator| {
+                    missing.platform == *platform && missing.builder == capabilities.address
+                };
+                match found.iter_mut().find(same) {
+                    Some(missing) => missing.cells.push(cell.id.clone()),
+                    None => found.push(NoEmulator {
+                        platform: platform.clone(),
+                        builder: capabilities.address.clone(),
+                        cells: vec![cell.id.clone()],
+                        span: span.clone(),
+                        hindrance: hindrance(&capabilities.address, platform),
+                    }),
                 }
             }
         }
-        found.map_or(Ok(()), |missing| Err(RunError::NoEmulator(Box::new(missing))))
+        found
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cli::{Console, Settings};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::{Cell, Plan, Selection};
 use crate::report::{Tone, counted, duration};
-use crate::run::{Builders, RunError, StateDir};
+use crate::run::{Builders, NoEmulator, RunError, StateDir};
 use crate::store::Layout;
 
 /// One thing that was looked at.
@@ -102,39 +102,40 @@ async fn builders(settings: &Settings, args: &CheckArgs, plan: &Plan, state: &St
         Err(error) => return Ok(vec![failed("builder", &error)]),
     };
     let took = duration(began.elapsed());
+    let missing = builders.missing_emulators(selected.iter().copied());
     builders.close().await;
     let ready = std::mem::take(&mut *ready.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let mut items = Vec::new();
     for (address, version, platforms) in ready {
         let text = format!("{address}  {version}  {took}");
         items.push(Item { verdict: Verdict::Ok, subject: "builder".to_owned(), text, fix: None });
-        items.extend(platforms.iter().map(|(platform, execution)| judge(platform, execution, &selected)));
+        let lacks = |platform: &Platform| missing.iter().any(|one| one.platform == *platform && one.builder == address);
+        let fine = platforms.iter().filter(|(platform, _)| !lacks(platform));
+        items.extend(fine.map(|(platform, execution)| judge(platform, execution, &selected)));
     }
+    items.extend(missing.into_iter().map(no_emulator));
     Ok(items)
 }
 
-/// Whether the cells of a platform can run what they have to run.
+/// Whether the cells of a platform can run what they have to run: what `build` would say, for every platform.
 fn judge(platform: &Platform, execution: &Execution, selected: &[&Cell]) -> Item {
-    let of_platform: Vec<&&Cell> = selected.iter().filter(|cell| cell.id.platform == *platform).collect();
-    let cells = counted(of_platform.len(), "cell", "cells");
+    let count = selected.iter().filter(|cell| cell.id.platform == *platform).count();
+    let cells = counted(count, "cell", "cells");
     let subject = platform.short();
-    if *execution != Execution::Absent {
-        return Item { verdict: Verdict::Ok, subject, text: format!("{execution}, {cells}"), fix: None };
-    }
-    let runs = |cell: &&&&Cell| cell.build().is_some_and(|build| build.executes.iter().any(|(run, _)| run == platform));
-    let hit = of_platform.iter().filter(runs).count();
-    if hit == 0 {
-        let text = format!("no emulator, and none needed: none of {cells} runs anything of it");
-        return Item { verdict: Verdict::Ok, subject, text, fix: None };
-    }
-    Item {
-        verdict: Verdict::Fail(ErrorClass::Preflight),
-        subject,
-        text: format!("no emulator on the builder: {} cannot run", counted(hit, "cell", "cells")),
-        fix: Some(format!(
-            "install an emulator there (Debian: apt install qemu-user-static), or name a builder that runs {platform}"
-        )),
-    }
+    let text = if *execution == Execution::Absent {
+        format!("no emulator, and none needed: none of {cells} runs anything of it")
+    } else {
+        format!("{execution}, {cells}")
+    };
+    Item { verdict: Verdict::Ok, subject, text, fix: None }
+}
+
+/// RUN steps that cannot be executed, which need not be of their cell's own platform.
+fn no_emulator(missing: NoEmulator) -> Item {
+    let subject = missing.platform.short();
+    let text = format!("no emulator on the builder: {} cannot run", counted(missing.cells.len(), "cell", "cells"));
+    let fix = RunError::NoEmulator(Box::new(missing)).help();
+    Item { verdict: Verdict::Fail(ErrorClass::Preflight), subject, text, fix }
 }
 
 fn failed(subject: &str, error: &dyn Failure) -> Item {

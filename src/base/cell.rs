@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for ComponentName {
 }
 
 /// One (component, platform): the unit of building, of failing, of completeness. Shown `nginx/arm64`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellId {
     /// The component or external.
     pub component: ComponentName,

@@ -98,6 +98,10 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Show the full log of a cell's last build.
     Logs(LogsArgs),
+    /// Write one page about the last build: the matrix, a time line, sizes and failures.
+    Report(ReportArgs),
+    /// Tell other programs what is there: digests, sizes, times, builders and sources, as JSON.
+    Metadata(SelectArgs),
     /// Explain a known failure by the id that stands behind its `why`.
     Explain(ExplainArgs),
 }
@@ -208,6 +212,9 @@ pub(super) struct BuildArgs {
     /// Write a bundle afterwards, if the whole matrix is there.
     #[arg(long, value_name = "FILE")]
     pub(super) export: Option<PathBuf>,
+    /// Write what was built into this file, in the form of `docker buildx bake --metadata-file`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) metadata_file: Option<PathBuf>,
     /// Where to publish.
     #[command(flatten)]
     pub(super) to: ToArgs,
@@ -355,6 +362,14 @@ pub(super) struct ExportArgs {
     pub(super) progress: ProgressArgs,
 }
 
+/// `report`
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// The file to write; `-` is stdout.
+    #[arg(short, long, value_name = "FILE", default_value = "catamaran-report.html")]
+    pub(super) output: PathBuf,
+}
+
 /// `explain`
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
@@ -365,10 +380,17 @@ pub(super) struct ExplainArgs {
 
 /// `logs`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran logs web/arm64
+  catamaran logs 'job-*'
+  catamaran logs --failed")]
 pub(super) struct LogsArgs {
-    /// The cell, as NAME/PLATFORM; NAME alone where it has one platform.
-    #[arg(value_name = "NAME/PLATFORM")]
-    pub(super) cell: String,
+    /// NAME, NAME/PLATFORM or a glob.
+    #[arg(value_name = "NAME", required_unless_present = "failed")]
+    pub(super) names: Vec<Selector>,
+    /// Only the cells that failed in the last build.
+    #[arg(long)]
+    pub(super) failed: bool,
 }
 
 /// Commands and flags that are promised and that this version does not have.

@@ -3,6 +3,8 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use crate::report::Folds;
+
 /// Everything that this program takes from its surroundings, read once when it starts.
 #[derive(Debug, Clone)]
 pub(super) struct Environment {
@@ -97,6 +99,27 @@ impl Environment {
     /// Whether colour is wanted on a stream that is (or is not) a terminal: <https://no-color.org>, then the terminal.
     pub(super) fn color(&self, terminal: bool) -> bool {
         terminal && self.get("NO_COLOR").is_none() && self.get("TERM") != Some("dumb")
+    }
+
+    /// The system whose log stderr goes to, if it is one that folds headings.
+    pub(super) fn folds(&self) -> Option<Folds> {
+        if self.get("GITHUB_ACTIONS") == Some("true") {
+            return Some(Folds::GitHub);
+        }
+        let epoch =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        (self.get("GITLAB_CI") == Some("true")).then_some(Folds::GitLab { epoch })
+    }
+
+    /// Where GitHub Actions has the sources, if it is what runs this.
+    pub(super) fn github_workspace(&self) -> Option<PathBuf> {
+        (self.get("GITHUB_ACTIONS") == Some("true"))
+            .then(|| self.folder("GITHUB_WORKSPACE").unwrap_or_else(|| self.directory.clone()))
+    }
+
+    /// The file whose Markdown GitHub Actions shows on the page of the job.
+    pub(super) fn job_summary(&self) -> Option<PathBuf> {
+        self.folder("GITHUB_STEP_SUMMARY")
     }
 
     /// Whether a live view makes sense on stderr.

@@ -60,6 +60,11 @@ pub enum Event {
         /// Whether names or platforms on the command line left something out.
         subset: bool,
     },
+    /// How long cells took the last time, for an estimate. Comes soon after the start of the run, if at all.
+    Expected {
+        /// Cells of this run with the time that their last good build took; those that were never built are not among them.
+        cells: Vec<(CellId, Duration)>,
+    },
     /// A builder answered.
     BuilderReady {
         /// Its address.

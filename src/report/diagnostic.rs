@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::progress::ci::{data, property};
 use super::style::{Style, Tone, justified, printable, wrapped};
 use crate::base::{ErrorClass, Failure, SourceText};
 use crate::catalogue;
@@ -24,26 +25,26 @@ use crate::run::CellFailure;
 /// Everything in it may come from outside; it is made printable when it is rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    title: String,
-    causes: Vec<String>,
-    place: Option<Place>,
-    output: Vec<String>,
-    known: Option<&'static str>,
-    why: Option<String>,
-    fix: Option<String>,
+    pub(super) title: String,
+    pub(super) causes: Vec<String>,
+    pub(super) place: Option<Place>,
+    pub(super) output: Vec<String>,
+    pub(super) known: Option<&'static str>,
+    pub(super) why: Option<String>,
+    pub(super) fix: Option<String>,
     /// What the catalogue advises, where the error itself does not.
-    advice: Option<&'static str>,
-    log: Option<PathBuf>,
+    pub(super) advice: Option<&'static str>,
+    pub(super) log: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    path: PathBuf,
+pub(super) struct Place {
+    pub(super) path: PathBuf,
     /// 1-based, inclusive.
-    first: usize,
-    last: usize,
+    pub(super) first: usize,
+    pub(super) last: usize,
     /// (number, text) of the lines to show.
-    lines: Vec<(usize, String)>,
+    pub(super) lines: Vec<(usize, String)>,
 }
 
 /// Lines of a file that are shown before the place itself.
@@ -51,7 +52,7 @@ const CONTEXT_LINES: usize = 2;
 /// Lines of the place itself that are shown.
 const PLACE_LINES: usize = 8;
 /// Last lines of a step's output that are shown.
-const OUTPUT_LINES: usize = 20;
+pub(super) const OUTPUT_LINES: usize = 20;
 /// Causes that are shown: longer chains repeat themselves.
 const CAUSES: usize = 6;
 /// Width of the words before the text, their indentation included.
@@ -112,10 +113,31 @@ impl Diagnostic {
         diagnostic
     }
 
+    /// The same with the place of the full log.
+    pub(super) fn with_log(self, log: Option<PathBuf>) -> Self {
+        Self { log, ..self }
+    }
+
     /// One line: the title and its first cause.
     pub fn short(&self, style: &Style) -> String {
         let cause = self.causes.first().map(|cause| format!(": {}", printable(cause))).unwrap_or_default();
         format!("{} {}{cause}", style.paint(Tone::Bad, "error:"), printable(&self.title))
+    }
+
+    /// The error as a workflow command of GitHub Actions, which shows it beside the line that it is about. Paths are told
+    /// relative to `workspace`.
+    pub fn annotation(&self, workspace: &Path) -> String {
+        let place = self.place.as_ref().map(|place| {
+            let path = place.path.strip_prefix(workspace).unwrap_or(&place.path).to_string_lossy().into_owned();
+            format!("file={},line={},endLine={},", property(&path), place.first, place.last)
+        });
+        let mut message = self.causes.clone();
+        message.extend(self.output.iter().rev().take(3).rev().cloned());
+        message.extend(self.why.clone());
+        message.extend(self.fix.clone().or_else(|| self.advice.map(str::to_owned)).map(|fix| format!("fix: {fix}")));
+        let message: Vec<String> = message.iter().map(|line| printable(line)).collect();
+        let title = property(&printable(&self.title));
+        format!("::error {}title={title}::{}\n", place.unwrap_or_default(), data(&message.join("\n")))
     }
 
     /// The whole, ending in a line end. With `exit`, the exit code stands at the right of the last line.
@@ -256,6 +278,7 @@ mod tests {
         CellFailure {
             cell: crate::base::CellId::new("nginx".parse().expect("a name"), "arm64".parse().expect("a platform")),
             log: Some("/p/.catamaran/logs/nginx/linux-arm64.log".into()),
+            advice: None,
             error: Box::new(EngineError::Build {
                 step: Some("step 2 of 4: RUN apk add nginx".to_owned()),
                 message: "exec /bin/sh: exec format error".to_owned(),
@@ -287,6 +310,14 @@ error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
   log     .catamaran/logs/nginx/linux-arm64.log
 ";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn an_annotation_names_the_line_and_cannot_be_broken_out_of() {
+        let told = Diagnostic::of_cell(&failing_step()).annotation(Path::new("/p"));
+        let start = "::error file=src/nginx/Dockerfile,line=7,endLine=7,title=nginx/arm64 failed at step 2 of 4%3A RUN apk add nginx::exec /bin/sh: exec format error%0Afirst%0A";
+        assert!(told.starts_with(start), "{told}");
+        assert_eq!(told.lines().count(), 1);
     }
 
     #[derive(Debug, thiserror::Error)]

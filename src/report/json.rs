@@ -53,6 +53,19 @@ fn error_document(error: &dyn Failure) -> Value {
     })
 }
 
+/// An error as one line of a stream of events: `--progress json`.
+pub fn error_line(error: &dyn Failure, cell: Option<&crate::base::CellId>) -> String {
+    let mut document = json!({
+        "event": "error",
+        "component": cell.map(|cell| &cell.component),
+        "platform": cell.map(|cell| &cell.platform),
+    });
+    if let (Some(line), Value::Object(mut members)) = (document.as_object_mut(), error_document(error)) {
+        line.append(&mut members);
+    }
+    format!("{document}\n")
+}
+
 fn cell_document(cell: &CellReport) -> CellDocument {
     CellDocument {
         component: cell.cell.component.to_string(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
+use super::copied;
 use super::mirror::Mirror;
 use super::scans::Scans;
 use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
@@ -142,7 +143,8 @@ impl<'a> Cells<'a> {
             }
             let cell = self.selected[node];
             let log = cell.build().map(|_| self.state.log(&cell.id));
-            self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error });
+            let advice = cell.build().and_then(|build| copied::advice(build, trouble.error.as_ref()));
+            self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error, advice });
         }
         Ok(())
     }

@@ -148,6 +148,8 @@ pub struct CellFailure {
     pub log: Option<PathBuf>,
     /// Why it failed.
     pub error: Box<dyn Failure>,
+    /// What to do about it, where the files of this machine tell more than the error.
+    pub advice: Option<String>,
 }
 
 impl fmt::Display for CellFailure {
@@ -173,7 +175,7 @@ impl Failure for CellFailure {
     }
 
     fn help(&self) -> Option<String> {
-        self.error.help()
+        self.advice.clone().or_else(|| self.error.help())
     }
 
     fn cause(&self) -> Option<String> {

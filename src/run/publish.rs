@@ -167,7 +167,7 @@ async fn judged(
         if let Err(error) = scans.accept(&cell, &record.manifest, cancel).await {
             result = Err(match error {
                 RunError::Cancelled => error,
-                _ => RunError::room(CellFailure { cell, log: None, error: Box::new(error) }),
+                _ => RunError::room(CellFailure { cell, log: None, error: Box::new(error), advice: None }),
             });
             break;
         }

@@ -19,6 +19,7 @@ use crate::event::{Event, EventSink};
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// rendered/DIGEST/      rendered Dockerfile templates
+/// runs/last.json        times, builders and failures of the last build
 /// last-run.json         how the last runs ended for cells without an image
 /// bases.lock            what of the outside `layout/` holds for builds without a network
 /// scans.json            what was found in layers, so that none is looked into twice
@@ -101,6 +102,11 @@ impl StateDir {
     /// What of the outside is in the layout without being a release: everything reachable from these digests is kept there.
     pub fn bases(&self) -> PathBuf {
         self.root.join("bases.lock")
+    }
+
+    /// What the last build left to tell.
+    pub fn history(&self) -> PathBuf {
+        self.root.join("runs").join("last.json")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

@@ -5,4 +5,5 @@ mod explained;
 mod failing;
 mod foreign;
 mod refusals;
+mod shown;
 mod usage;

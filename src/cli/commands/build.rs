@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +8,7 @@ use super::export::{bundle_line, bundle_warnings};
 use super::push::{pushed_lines, tell_warnings};
 use super::watch::watch;
 use crate::base::{CellState, Failure};
-use crate::cli::args::BuildArgs;
+use crate::cli::args::{BuildArgs, ProgressKind};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::settings::Plans;
@@ -15,11 +16,12 @@ use crate::cli::{Console, Settings};
 use crate::event::EventSink;
 use crate::plan::{Plan, Selection};
 use crate::report::{
-    Delivered, Diagnostic, build_document, duration, matrix_sentence, matrix_table, render_all, render_error,
-    warnings_text,
+    Delivered, Diagnostic, build_document, buildx_metadata, duration, error_line, job_summary, matrix_sentence,
+    matrix_table, render_all, render_error, warnings_text,
 };
 use crate::run::{
-    self, BuildOptions, ExportRequest, Exported, OnFailure, Outcome, Published, PushRequest, RunError, StateDir,
+    self, BuildOptions, ExportRequest, Exported, OnFailure, Outcome, Published, PushRequest, Recorder, RunError,
+    StateDir,
 };
 
 /// `catamaran build`: plan, build, judge, publish, report.
@@ -36,19 +38,58 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
     };
     console.tell(&warnings_text(&plans.asked.warnings, &console.err));
     let progress = watch(settings, args.progress.progress, console);
-    let events: Arc<dyn EventSink> = progress.clone();
-    let done = work(settings, &args, &plans, &state, &events, cancel).await;
+    let recorder = Arc::new(Recorder::new(progress.clone(), &plans.asked, &state));
+    let events: Arc<dyn EventSink> = recorder.clone();
+    let mut done = work(settings, &args, &plans, &state, &events, cancel).await;
     progress.close();
+    leave(settings, &args, &plans, &state, &recorder, &mut done, console);
     let code = done.code();
+    let stream = args.progress.progress == ProgressKind::Json;
     if settings.json {
-        let error = done.error.as_ref().or(done.outcome.error.as_ref());
-        let error = error.map(|error| error as &dyn Failure);
-        console.print(&build_document(&done.outcome, &done.delivered(), error, code));
-        done.tell_failures(console, None);
+        console.print(&done.document(code));
+        done.tell_failures(stream, console, None);
     } else {
         done.show(&args, console, code);
     }
     code
+}
+
+/// What a build leaves beside its results: the record for `report`, the metadata file, and what a CI system shows.
+fn leave(
+    settings: &Settings,
+    args: &BuildArgs,
+    plans: &Plans,
+    state: &StateDir,
+    recorder: &Recorder,
+    done: &mut Done,
+    console: &Console,
+) {
+    if state.root().is_dir()
+        && let Err(error) = recorder.finish(&done.outcome, &plans.asked, state)
+    {
+        // What was built is there all the same; only the story of it is not.
+        console.tell(&format!("warning: {}\n", crate::base::Printable(&error.to_string())));
+    }
+    if let Some(file) = &args.metadata_file {
+        let matrix = &done.outcome.matrix;
+        let text = buildx_metadata(&plans.asked, matrix, &run::sizes(state, matrix));
+        let path = settings.path(file);
+        if let Err(source) = std::fs::write(&path, text) {
+            done.error.get_or_insert(RunError::State { action: "write", path, source });
+        }
+    }
+    if let Some(workspace) = settings.environment.github_workspace() {
+        let told: String =
+            done.outcome.failures.iter().map(|one| Diagnostic::of_cell(one).annotation(&workspace)).collect();
+        console.tell(&told);
+    }
+    if let Some(path) = settings.environment.job_summary() {
+        let text = job_summary(&done.outcome, &done.deliveries(console), &console.err);
+        let written = std::fs::File::options().create(true).append(true).open(&path);
+        if let Err(error) = written.and_then(|mut file| file.write_all(text.as_bytes())) {
+            console.tell(&format!("warning: cannot write the job's summary `{}`: {error}\n", path.display()));
+        }
+    }
 }
 
 /// Everything that is known before anything is contacted.
@@ -180,12 +221,13 @@ impl Done {
     /// The matrix, then what went wrong, then the sentence that a reader in a hurry looks for: every run ends so, also one
     /// that did not come to its cells.
     fn show(&self, args: &BuildArgs, console: &Console, code: u8) {
+        let stream = args.progress.progress == ProgressKind::Json;
         let matrix = &self.outcome.matrix;
         if matrix.cells.is_empty() {
-            return self.tell_failures(console, Some(code));
+            return self.tell_failures(stream, console, Some(code));
         }
         console.print(&matrix_table(matrix, &console.out));
-        self.tell_failures(console, None);
+        self.tell_failures(stream, console, None);
         let right = if code == exit::DONE { duration(self.outcome.took) } else { format!("exit {code}") };
         let mut text = String::from("\n");
         text.push_str(&matrix_sentence(matrix, &right, &console.out));
@@ -207,8 +249,37 @@ impl Done {
         console.print(&text);
     }
 
+    fn document(&self, code: u8) -> String {
+        let error = self.error.as_ref().or(self.outcome.error.as_ref());
+        build_document(&self.outcome, &self.delivered(), error.map(|error| error as &dyn Failure), code)
+    }
+
+    /// What was delivered, in lines.
+    fn deliveries(&self, console: &Console) -> Vec<String> {
+        let bundle = self.bundle.as_ref().map(|bundle| bundle_line(bundle, &console.err));
+        let pushed = self.pushed.as_ref().map(pushed_lines);
+        let lines =
+            bundle.into_iter().chain(pushed).flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines.collect()
+    }
+
+    /// The same as [`Done::tell_failures`], for programs: an object a line.
+    fn stream_failures(&self, console: &Console) {
+        for failure in &self.outcome.failures {
+            console.tell(&error_line(failure, Some(&failure.cell)));
+        }
+        for error in [&self.outcome.error, &self.error].into_iter().flatten() {
+            for error in std::iter::once(error as &dyn Failure).chain(error.others()) {
+                console.tell(&error_line(error, None));
+            }
+        }
+    }
+
     /// The root causes, then what went wrong beside the cells. What was blocked or cancelled is only counted.
-    fn tell_failures(&self, console: &Console, code: Option<u8>) {
+    fn tell_failures(&self, stream: bool, console: &Console, code: Option<u8>) {
+        if stream {
+            return self.stream_failures(console);
+        }
         let failures: Vec<Diagnostic> = self.outcome.failures.iter().map(Diagnostic::of_cell).collect();
         if !failures.is_empty() {
             console.tell(&format!("\n{}", render_all(&failures, &console.err, None)));

@@ -1,14 +1,20 @@
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 
-use crate::base::{CellId, Platform, Printable, did_you_mean};
+use crate::base::{CellId, CellState, Printable};
 use crate::cli::args::{LogsArgs, SelectArgs, ToArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
-use crate::plan::{Plan, Selector};
+use crate::plan::Selection;
+use crate::run::{RecordedCell, RunError, RunRecord, StateDir};
 
-/// `catamaran logs`: the full log of a cell's last build, its control characters made visible.
+/// Longer lines are shown in pieces: a log may hold gigabytes without a line end.
+const LINE: u64 = 1 << 20;
+
+/// `catamaran logs`: the full logs of the last builds of cells, control characters made visible. With several, each has a
+/// heading.
 pub(super) fn logs(settings: &Settings, args: &LogsArgs, console: &Console) -> u8 {
     match show(settings, args, console) {
         Ok(()) => exit::DONE,
@@ -23,61 +29,57 @@ fn show(settings: &Settings, args: &LogsArgs, console: &Console) -> Result<(), C
             help: Some("leave out `--json`: a log is text".to_owned()),
         });
     }
-    // The words of a selector are a cell's, too: a target of a bake file may be known by its name only.
-    let named = [Selector::of(args.cell.as_str())];
-    let project = settings.project_with(&named)?;
-    let everything = SelectArgs { names: Vec::new(), platform: None };
-    let plan = Settings::plan(&project, &everything, &ToArgs { to: Vec::new() })?;
-    let cell = find(&plan, &args.cell)?;
-    let path = settings.state(&project).log(&cell);
-    let file = File::open(&path).map_err(|_| CliError::Absent {
-        message: format!("there is no log of {cell}: it was never built here"),
-        help: format!("run `catamaran build {cell}`"),
-    })?;
-    let mut lines = BufReader::new(file).split(b'\n');
-    // Line by line: a log may be larger than memory.
-    while let Some(Ok(line)) = lines.next() {
-        console.print(&format!("{}\n", Printable(&String::from_utf8_lossy(&line))));
+    let project = settings.project_with(&args.names)?;
+    let select = SelectArgs { names: args.names.clone(), platform: None };
+    let plan = Settings::plan(&project, &select, &ToArgs { to: Vec::new() })?;
+    let state = settings.state(&project);
+    let selected = plan.cells.iter().filter(|cell| cell.selection == Selection::Selected).map(|cell| &cell.id);
+    let mut cells: Vec<&CellId> = selected.collect();
+    cells.sort();
+    if args.failed {
+        let failed = failed(&state)?;
+        cells.retain(|cell| failed.contains(cell));
+        if cells.is_empty() {
+            console.tell("no cell failed in the last build\n");
+            return Ok(());
+        }
+    }
+    let there: Vec<&CellId> = cells.iter().copied().filter(|cell| state.log(cell).is_file()).collect();
+    if there.is_empty() {
+        let names: Vec<String> = cells.iter().take(3).map(ToString::to_string).collect();
+        let more = if cells.len() > names.len() { " and others" } else { "" };
+        return Err(CliError::Absent {
+            message: format!("there is no log of {}{more}: never built here", names.join(", ")),
+            help: format!("run `catamaran build {}`", names.first().map_or("", String::as_str)),
+        });
+    }
+    for (at, cell) in there.iter().enumerate() {
+        if there.len() > 1 {
+            let space = if at > 0 { "\n" } else { "" };
+            console.print(&format!("{space}==> {cell} <==\n"));
+        }
+        print(&state.log(cell), console)?;
     }
     Ok(())
 }
 
-/// The cell that `text` means: `NAME/PLATFORM`, or `NAME` where it has only one platform.
-fn find(plan: &Plan, text: &str) -> Result<CellId, CliError> {
-    let (name, platform) = text.split_once('/').map_or((text, None), |(name, platform)| (name, Some(platform)));
-    let platform = match platform {
-        Some(text) => {
-            Some(text.parse::<Platform>().map_err(|error: crate::base::InvalidPlatform| CliError::Unknown {
-                message: error.to_string(),
-                help: error.suggestion().map(|near| format!("did you mean `{near}`?")),
-            })?)
+/// The cells that failed in the last build.
+fn failed(state: &StateDir) -> Result<Vec<CellId>, CliError> {
+    let record = RunRecord::load(state)?.unwrap_or_default();
+    Ok(record.cells.iter().filter(|cell| cell.state == CellState::Failed).map(RecordedCell::id).collect())
+}
+
+/// Line by line: a log may be larger than memory.
+fn print(path: &Path, console: &Console) -> Result<(), CliError> {
+    let read = |source| RunError::State { action: "read", path: path.to_owned(), source };
+    let mut reader = BufReader::new(File::open(path).map_err(read)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(read)? == 0 {
+            return Ok(());
         }
-        None => None,
-    };
-    let of_name: Vec<&CellId> =
-        plan.cells.iter().map(|cell| &cell.id).filter(|id| id.component.as_str() == name).collect();
-    let matching: Vec<&&CellId> =
-        of_name.iter().filter(|id| platform.as_ref().is_none_or(|wanted| *wanted == id.platform)).collect();
-    match matching[..] {
-        [cell] => Ok((*cell).clone()),
-        [] => {
-            let known: Vec<String> = if of_name.is_empty() {
-                plan.components.iter().map(|component| component.name.to_string()).collect()
-            } else {
-                of_name.iter().map(ToString::to_string).collect()
-            };
-            let near = did_you_mean(if of_name.is_empty() { name } else { text }, known.iter().map(String::as_str));
-            Err(CliError::Unknown {
-                message: format!("there is no cell `{text}`"),
-                help: near.map_or_else(
-                    || Some(format!("there are {}", known.join(", "))),
-                    |near| Some(format!("did you mean `{near}`?")),
-                ),
-            })
-        }
-        [first, ..] => Err(CliError::Unknown {
-            message: format!("`{text}` has several platforms"),
-            help: Some(format!("name one, such as `catamaran logs {first}`")),
-        }),
+        let end = if line.last() == Some(&b'\n') { line.len() - 1 } else { line.len() };
+        console.print(&format!("{}\n", Printable(&String::from_utf8_lossy(&line[..end]))));
     }
 }

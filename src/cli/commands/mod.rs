@@ -7,9 +7,11 @@ mod export;
 mod init;
 mod lock;
 mod logs;
+mod metadata;
 mod plan;
 mod prefetch;
 mod push;
+mod report;
 mod status;
 mod verify;
 mod watch;
@@ -34,6 +36,8 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
         Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,
         Command::Export(args) => Box::pin(export::export(settings, args, console, cancel)).await,
+        Command::Report(args) => report::report(settings, &args, console),
+        Command::Metadata(args) => metadata::metadata(settings, &args, console),
         Command::Explain(args) => explain::explain(settings, &args, console),
         Command::Logs(args) => logs::logs(settings, &args, console),
     }

@@ -21,6 +21,6 @@ pub(super) fn watch(settings: &Settings, kind: ProgressKind, console: &Console) 
         let size: TerminalSize = Box::new(move || asked().unwrap_or(fallback));
         Arc::new(Progress::start(Live::new(console.err.clone(), size, settings.verbose, now), stderr))
     } else {
-        Arc::new(Progress::start(Plain::new(settings.verbose, now), stderr))
+        Arc::new(Progress::start(Plain::new(settings.verbose, now).folded(settings.environment.folds()), stderr))
     }
 }

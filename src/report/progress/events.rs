@@ -8,21 +8,28 @@ use crate::event::{Event, Execution, LogStream};
 
 /// Every event as one line of JSON, for programs: `--progress json`.
 ///
-/// Each line is an object whose first member is `event`; `seconds` is the time since the run began. Output of steps is
+/// The first line is `{"event":"stream","schema":"catamaran/progress/v1"}`. Each line is an object whose first member is `event`; `seconds` is the time since the run began. Output of steps is
 /// text, with what is not UTF-8 replaced; chunks may split lines.
 pub struct EventLines {
     began: Instant,
+    headed: bool,
 }
+
+/// Members are added under this version, and none is taken away or given another meaning.
+const SCHEMA: &str = "catamaran/progress/v1";
 
 impl EventLines {
     /// A view whose clock starts at `now`.
     pub const fn new(now: Instant) -> Self {
-        Self { began: now }
+        Self { began: now, headed: false }
     }
 }
 
 impl View for EventLines {
     fn event(&mut self, event: &Event, now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        if !std::mem::replace(&mut self.headed, true) {
+            out.write_all(format!("{}\n", json!({"event": "stream", "schema": SCHEMA})).as_bytes())?;
+        }
         let (name, mut members) = members(event);
         let mut line = json!({"event": name, "seconds": round(now.saturating_duration_since(self.began))});
         if let (Some(line), Some(members)) = (line.as_object_mut(), members.as_object_mut()) {
@@ -61,6 +68,11 @@ fn members(event: &Event) -> (&'static str, Value) {
                 "subset": subset,
             }),
         ),
+        Event::Expected { cells } => {
+            let cells: Vec<Value> =
+                cells.iter().map(|(cell, took)| with_cell(cell, json!({"took": round(*took)}))).collect();
+            ("expected", json!({"cells": cells}))
+        }
         Event::BuilderReady { address, version, platforms } => {
             let platforms: Vec<Value> = platforms
                 .iter()

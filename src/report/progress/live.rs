@@ -19,7 +19,7 @@ pub type TerminalSize = Box<dyn Fn() -> (usize, usize) + Send>;
 /// built    apphub/amd64                                            3.0 s
 /// ✗ failed nginx/arm64      step 2 of 4: RUN apk add nginx         0.4 s
 /// ▸ backend/amd64     4/9   RUN go build ./cmd/…                    12 s
-///   7 done  3 running  14 waiting  1 failed  1 blocked      31 s
+///   7 done  3 running  14 waiting  1 failed  1 blocked      31 s, ~70 s left
 /// ```
 ///
 /// Escapes used: cursor up, erase below, colours. The block never has more rows than the terminal, so that moving up
@@ -142,7 +142,10 @@ impl Live {
                 parts.push(format!("{} {state}", tally.count(state)));
             }
         }
-        let right = short(now.saturating_duration_since(tally.began));
+        let mut right = short(now.saturating_duration_since(tally.began));
+        if let Some(left) = tally.left(now) {
+            let _ = write!(right, ", ~{} left", short(left));
+        }
         let line = justified(&format!("  {}", parts.join("  ")), &right, width);
         line.split('\n').next().unwrap_or_default().to_owned()
     }

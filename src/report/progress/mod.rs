@@ -3,11 +3,13 @@
 //! Workers hand events to a [`Progress`] from any thread; one thread of its own turns them into text. The queue between
 //! them is short: a terminal that does not take text slows the run down rather than filling memory.
 
+pub(super) mod ci;
 mod events;
 mod live;
 mod plain;
 mod tally;
 
+pub use ci::Folds;
 pub use events::EventLines;
 pub use live::{Live, TerminalSize};
 pub use plain::Plain;

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use super::View;
+use super::ci::Folds;
 use super::tally::Tally;
 use crate::base::{ByteSize, CellId, CellState, Printable};
 use crate::event::{Event, Execution};
-use crate::report::style::{counted, printable};
+use crate::report::style::{counted, duration, printable};
 use crate::run::{Transcript, Weight};
 
 /// Whole lines with a prefix, for CI logs and files: no carriage returns, no escapes, nothing that is redrawn.
@@ -26,7 +27,22 @@ pub struct Plain {
     written: Instant,
     /// The transfer that was told last, so that each is told once and at its end.
     transfer: Option<String>,
+    /// Where headings can be folded: one per cell, its lines below it.
+    folds: Option<Folds>,
+    kept: HashMap<CellId, Kept>,
 }
+
+/// Lines of a cell that are kept back until it ends, so that they can stand under one heading.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<String>,
+    bytes: usize,
+    /// How often some of it was shown already.
+    parts: usize,
+}
+
+/// A cell that writes more is shown in parts.
+const KEPT: usize = 1 << 20;
 
 /// After this much silence one line says what is still running.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -44,7 +60,15 @@ impl Plain {
             verbose,
             written: now,
             transfer: None,
+            folds: None,
+            kept: HashMap::new(),
         }
+    }
+
+    /// The same under one heading per cell, for a system that folds them.
+    #[must_use]
+    pub fn folded(self, folds: Option<Folds>) -> Self {
+        Self { folds, ..self }
     }
 
     fn line(&mut self, who: &str, text: &str, now: Instant, out: &mut dyn Write) -> io::Result<()> {
@@ -69,7 +93,58 @@ impl Plain {
             self.transcripts.remove(cell);
         }
         let who = cell.to_string();
+        if let Some(folds) = self.folds {
+            let kept = self.kept.entry(cell.clone()).or_default();
+            kept.bytes += lines.iter().map(String::len).sum::<usize>();
+            kept.lines.append(&mut lines);
+            if let Event::CellFinished { state, took, .. } = event {
+                return self.unfold(folds, cell, *state, Some(*took), now, out);
+            }
+            if kept.bytes > KEPT {
+                return self.unfold(folds, cell, CellState::Missing, None, now, out);
+            }
+            return Ok(());
+        }
         lines.iter().try_for_each(|text| self.line(&who, text, now, out))
+    }
+}
+
+impl Plain {
+    /// Shows what was kept of a cell under its heading; what failed stays unfolded. Without a time the cell goes on.
+    fn unfold(
+        &mut self,
+        folds: Folds,
+        cell: &CellId,
+        state: CellState,
+        took: Option<Duration>,
+        now: Instant,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some(kept) = self.kept.remove(cell) else { return Ok(()) };
+        let who = cell.to_string();
+        let heading = match took {
+            Some(took) if took.is_zero() => format!("{state} {who}"),
+            Some(took) => format!("{state} {who}  {}", duration(took)),
+            None => format!("{who}, part {}", kept.parts + 1),
+        };
+        let folded = state != CellState::Failed && !kept.lines.is_empty();
+        let seconds = now.saturating_duration_since(self.tally.began).as_secs();
+        let id = format!("{}-{}-{}", cell.component, cell.platform.file_stem(), kept.parts);
+        let mut text = if folded { folds.open(&id, &heading, seconds) } else { format!("{heading}\n") };
+        self.prefix = self.prefix.max(who.len());
+        for line in &kept.lines {
+            let line = Printable(&line.replace(['\n', '\r'], " ")).to_string();
+            let _ = writeln!(text, "{who:width$} | {}", folds.harmless(&line), width = self.prefix);
+        }
+        if folded {
+            text.push_str(&folds.close(&id, seconds));
+        }
+        if took.is_none() {
+            self.kept.insert(cell.clone(), Kept { parts: kept.parts + 1, ..Kept::default() });
+        }
+        self.written = now;
+        out.write_all(text.as_bytes())?;
+        out.flush()
     }
 }
 
@@ -112,8 +187,11 @@ impl View for Plain {
         Duration::from_secs(1)
     }
 
-    fn finish(&mut self, _now: Instant, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
+    fn finish(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        let Some(folds) = self.folds else { return Ok(()) };
+        let mut cells: Vec<CellId> = self.kept.keys().cloned().collect();
+        cells.sort();
+        cells.iter().try_for_each(|cell| self.unfold(folds, cell, CellState::Cancelled, Some(Duration::ZERO), now, out))
     }
 }
 
@@ -197,6 +275,9 @@ fn heartbeat(tally: &Tally, now: Instant) -> String {
         }
     }
     let _ = write!(text, ", {} waiting", tally.waiting());
+    if let Some(left) = tally.left(now) {
+        let _ = write!(text, ", about {} s left", left.as_secs());
+    }
     text
 }
 
@@ -265,5 +346,56 @@ backend/arm64 | #1 62.00 half \\u{1b}[2J
 backend/arm64 | #1 DONE 62.0 s
 ";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    fn folded(folds: Folds) -> String {
+        let now = Instant::now();
+        let mut view = Plain::new(false, now).folded(Some(folds));
+        let mut out = Vec::new();
+        let step = StepId(Arc::from("a"));
+        let log = |text: &'static [u8]| Event::StepLog {
+            cell: cell(),
+            step: step.clone(),
+            stream: LogStream::Out,
+            bytes: bytes::Bytes::from_static(text),
+        };
+        let mut all = events();
+        all.push(log(b"\n::error::forged\n##[group]forged\n"));
+        all.push(Event::CellFinished {
+            cell: cell(),
+            state: CellState::Built,
+            execution: None,
+            took: Duration::from_secs(3),
+            reason: None,
+        });
+        for event in all {
+            view.event(&event, now, &mut out).expect("a vector takes everything");
+        }
+        view.finish(now, &mut out).expect("a vector takes everything");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_cell_is_one_group_where_groups_are_folded() {
+        let shown = folded(Folds::GitHub);
+        let expected = "\
+catamaran | fleet v1: 1 component x 1 platform = 3 cells
+::group::built backend/arm64  3.0 s
+backend/arm64 | #1 RUN go build
+backend/arm64 | #1 0.00 half \\u{1b}[2J
+backend/arm64 | #1 0.00 ::error::forged
+backend/arm64 | #1 0.00 # #[group]forged
+backend/arm64 | built 3.0 s
+::endgroup::
+";
+        assert_eq!(shown, expected);
+        // No step's output can give the system an order of its own.
+        let orders = shown.lines().filter(|line| line.trim_start().starts_with("::") || line.contains("##[")).count();
+        assert_eq!(orders, 2);
+        let shown = folded(Folds::GitLab { epoch: 1000 });
+        assert!(shown.contains(
+            "\x1b[0Ksection_start:1000:backend-linux-arm64-0[collapsed=true]\r\x1b[0Kbuilt backend/arm64  3.0 s\n"
+        ));
+        assert!(shown.ends_with("\x1b[0Ksection_end:1000:backend-linux-arm64-0\r\x1b[0K\n"));
     }
 }

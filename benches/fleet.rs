@@ -1,7 +1,8 @@
 //! A whole fleet beside `buildx bake`: 12 components of 10 MB on a 50 MB base, two platforms, one daemon.
 //!
 //! `cargo bench --bench fleet [-- --runs N]`. Cold is an empty builder cache and no earlier result; cached is the same
-//! command again with everything in the builder's cache. For bake the results go to OCI directories, for catamaran to its
+//! command again with everything in the builder's cache, for catamaran with `--force`, so that it asks the builder; no-op is
+//! it again without, when catamaran finds that nothing has changed, against the same warm run of bake. For bake the results go to OCI directories, for catamaran to its
 //! layout. Medians, ratios and the peak memory of catamaran are printed; `scripts/setup bench` installs the parts.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -166,15 +167,15 @@ fn main() {
         timed(command).0.as_secs_f64()
     };
     let mut peak = 0;
-    let mut catamaran = || {
+    let mut catamaran = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_catamaran"));
-        command.args(["build", "--progress", "plain", "--builder", &daemon.address]).current_dir(&fleet);
+        command.args(["build", "--progress", "plain", "--builder", &daemon.address]).args(more).current_dir(&fleet);
         let (took, memory) = timed(command);
         peak = peak.max(memory);
         took.as_secs_f64()
     };
 
-    let (mut cold, mut cached) = (Times::default(), Times::default());
+    let (mut cold, mut cached, mut no_op) = (Times::default(), Times::default(), Times::default());
     for run in 0..runs {
         // Who goes first alternates, so that a machine that slows down or warms up favours neither.
         for ours in [run % 2 == 0, run % 2 != 0] {
@@ -182,16 +183,19 @@ fn main() {
             fs::remove_dir_all(fleet.join(".catamaran")).ok();
             fs::remove_dir_all(fleet.join("out")).ok();
             if ours {
-                cold.ours.push(catamaran());
-                cached.ours.push(catamaran());
+                cold.ours.push(catamaran(&[]));
+                cached.ours.push(catamaran(&["--force"]));
+                no_op.ours.push(catamaran(&[]));
             } else {
                 cold.theirs.push(bake());
                 cached.theirs.push(bake());
+                no_op.theirs.push(bake());
             }
         }
     }
     println!("fleet of 13 x 2 cells, {runs} runs each, medians");
     cold.print("cold");
     cached.print("cached");
+    no_op.print("no-op");
     println!("  peak memory of catamaran {} MB", peak / 1_000_000);
 }

@@ -11,6 +11,7 @@ mod fleet;
 mod locking;
 mod plan;
 mod registry;
+mod reuse;
 mod store;
 mod support;
 mod verify;

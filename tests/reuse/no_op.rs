@@ -1,0 +1,206 @@
+use std::fs;
+use std::io::BufReader;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::SystemTime;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{NOBODY, builder};
+use crate::support::project::{Project, Ran, SHELL};
+
+const TWO: &str = "platforms = [\"linux/amd64\"]\n[component.base]\ndockerfile = \"base/Dockerfile\"\n\
+                   [component.web]\ndockerfile = \"web/Dockerfile\"\ncontexts = { base = \"component:base\" }\n";
+
+fn two() -> Project {
+    Project::with_shell(
+        TWO,
+        &[("base/Dockerfile", SHELL), ("web/Dockerfile", "FROM base\nCOPY web/page /\n"), ("web/page", "hello")],
+    )
+}
+
+/// `base built, web reused`
+fn states(ran: &Ran) -> String {
+    let cells = ran.json()["cells"].as_array().expect("a list").clone();
+    let word = |cell: &Value, key: &str| cell[key].as_str().unwrap_or_default().to_owned();
+    cells
+        .iter()
+        .map(|cell| format!("{} {}", word(cell, "component"), word(cell, "state")))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn built(project: &Project, more: &[&str]) -> String {
+    let arguments = [&["build", "--json", "--builder", builder()], more].concat();
+    states(&project.run(&arguments).exits(0))
+}
+
+#[test]
+fn what_is_unchanged_is_reused_and_no_builder_is_asked() {
+    let project = two();
+    let first = project.run(&["build", "--json", "--builder", builder()]).exits(0).json();
+    let again = project.run(&["build", "--json", "--builder", NOBODY, "--progress", "plain"]).exits(0);
+    assert_eq!(states(&again), "base reused, web reused");
+    assert!(again.stderr.contains("nothing to do: 2 reused"), "{}", again.stderr);
+    let again = again.json();
+    for at in 0..2 {
+        assert_eq!(again["cells"][at]["digest"], first["cells"][at]["digest"]);
+        assert_eq!(again["cells"][at]["builder"], builder());
+        assert_eq!(again["cells"][at]["log"], first["cells"][at]["log"]);
+        assert!(again["cells"][at]["seconds"].is_number());
+    }
+    assert_eq!(again["indexes"], first["indexes"]);
+    assert_eq!(again["complete"], true);
+    // A log tells of the build, not of the run that had nothing to do.
+    let log = fs::read_to_string(project.path(".catamaran/logs/web/linux-amd64.log")).expect("a log");
+    assert!(log.contains("COPY web/page"), "{log}");
+    // Times of files are no inputs: a fresh clone has others.
+    let now = SystemTime::now();
+    fs::File::options().write(true).open(project.path("web/page")).expect("a file").set_modified(now).expect("ours");
+    assert_eq!(states(&project.run(&["build", "--json", "--builder", NOBODY]).exits(0)), "base reused, web reused");
+    project.write("web/page", "other");
+    project.run(&["build", "--builder", NOBODY]).exits(8);
+    assert_eq!(built(&project, &[]), "base reused, web built");
+}
+
+#[test]
+fn force_builds_what_it_names_and_what_follows_from_it() {
+    let project = two();
+    let command = |more: &[&str]| {
+        let arguments = [&["build", "--json", "--builder", builder()], more].concat();
+        let mut command = project.command(&arguments);
+        command.env("SOURCE_DATE_EPOCH", "1700000000");
+        project.ran(&command.output().expect("it runs"))
+    };
+    command(&[]).exits(0);
+    // Made anew to the same image, so that what is made from it stays.
+    assert_eq!(states(&command(&["--force=base"]).exits(0)), "base built, web reused");
+    assert_eq!(states(&command(&["--force=w*/amd64"]).exits(0)), "base reused, web built");
+    assert_eq!(states(&command(&["--force"]).exits(0)), "base built, web built");
+    assert_eq!(states(&command(&["web", "--force"]).exits(0)), "base reused, web built");
+    let refused = command(&["base", "--force=web"]).exits(2);
+    assert!(refused.stderr.contains("`--force=web` means nothing that this command would build"), "{}", refused.stderr);
+    command(&["--force=nobody"]).exits(2);
+    let record = fs::read_to_string(project.path(".catamaran/cells/web/linux-amd64.json")).expect("a record");
+    assert!(record.contains("\"forced\":true"), "{record}");
+}
+
+#[test]
+fn what_is_not_whole_in_the_layout_is_built_again() {
+    let project = two();
+    built(&project, &[]);
+    let first = project.run(&["build", "--json", "--builder", NOBODY]).exits(0).json();
+    let digest = first["cells"][1]["digest"].as_str().expect("a digest").replace("sha256:", "");
+    fs::remove_file(project.path(&format!(".catamaran/layout/blobs/sha256/{digest}"))).expect("it was there");
+    assert!(project.run(&["why"]).exits(0).stdout.contains("web/amd64   build     its image is not whole"));
+    assert_eq!(built(&project, &[]), "base reused, web built");
+}
+
+#[test]
+fn only_what_the_builder_reads_is_an_input() {
+    let dockerfile =
+        format!("{SHELL}COPY src/*.txt current/page /\nRUN --mount=type=bind,source=tool,target=/t cat /t/x\n");
+    let project = Project::with_shell(
+        "platforms = [\"linux/amd64\"]\n[component.web]\n",
+        &[
+            ("Dockerfile", &dockerfile),
+            (".dockerignore", "**/*.tmp\nsrc/no.txt\n"),
+            ("src/a.txt", "a"),
+            ("src/b.c", "b"),
+        ],
+    );
+    project.write("v1/page", "one");
+    project.write("v2/page", "two");
+    project.write("tool/x", "x");
+    symlink("v1", project.path("current")).expect("a link");
+    built(&project, &[]);
+    // Nothing of this is asked for by the Dockerfile.
+    for path in ["readme", "src/c.c", "src/no.txt", "tool/scratch.tmp", "v2/page", "rootfs/arm64/x"] {
+        project.write(path, "new");
+    }
+    let mut ignore = fs::read_to_string(project.path(".dockerignore")).expect("text");
+    ignore.push_str("# a comment, and what hides nothing that counts\nreadme\n");
+    project.write(".dockerignore", &ignore);
+    project.run(&["build", "--builder", NOBODY]).exits(0);
+    let edits: [&dyn Fn(); 8] = [
+        &|| project.write("src/d.txt", "d"),
+        &|| fs::remove_file(project.path("src/a.txt")).expect("it was there"),
+        &|| fs::rename(project.path("src/d.txt"), project.path("src/e.txt")).expect("it was there"),
+        &|| project.write("v1/page", "eno"),
+        &|| {
+            fs::remove_file(project.path("current")).expect("it was there");
+            symlink("v2", project.path("current")).expect("a link");
+        },
+        &|| fs::set_permissions(project.path("tool/x"), fs::Permissions::from_mode(0o700)).expect("ours"),
+        &|| project.write(".dockerignore", "**/*.tmp\n"),
+        &|| project.write("Dockerfile", &format!("{dockerfile}ENV A=b\n")),
+    ];
+    for (at, edit) in edits.iter().enumerate() {
+        edit();
+        project.run(&["build", "--builder", NOBODY]).exits(8);
+        assert_eq!(built(&project, &[]), "web built", "edit {at}");
+        project.run(&["build", "--builder", NOBODY]).exits(0);
+    }
+}
+
+/// A line of the step's own output, not of its heading.
+fn wait_for_step(stderr: &mut impl std::io::BufRead) {
+    let mut line = String::new();
+    while !line.contains("it sleeps") || !line.contains("| #") || line.contains("RUN") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "it ended by itself");
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_built_is_no_known_input() {
+    let dockerfile = format!("{SHELL}COPY page /\nRUN echo it sleeps; sleep 2\n");
+    let config = "platforms = [\"linux/amd64\"]\n[component.web]\n";
+    let project = Project::with_shell(config, &[("Dockerfile", &dockerfile), ("page", "one")]);
+    let mut child = project.spawn(&["build", "--progress", "plain", "--builder", builder()]);
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    wait_for_step(&mut stderr);
+    project.write("page", "two");
+    let rest = std::thread::spawn(move || std::io::read_to_string(stderr));
+    project.ran(&child.wait_with_output().expect("it ends")).exits(0);
+    rest.join().expect("no panic").expect("text");
+    // What is in the image is `one`: whoever looked at the file only afterwards would reuse it for ever.
+    let why = project.run(&["why"]).exits(0);
+    assert!(why.stdout.contains("files of `page` changed while it was built"), "{}", why.stdout);
+    assert_eq!(built(&project, &[]), "web built");
+    project.run(&["build", "--builder", NOBODY]).exits(0);
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_holes_not_a_mix() {
+    let project = two();
+    built(&project, &[]);
+    project.write("base/Dockerfile", &format!("{SHELL}RUN echo it sleeps; sleep 600\n"));
+    let mut child = project.spawn(&["build", "--progress", "plain", "--builder", builder()]);
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    wait_for_step(&mut stderr);
+    // From here on `web` may be one that the new `base` does not fit, whatever happens to this run.
+    let status = project.run(&["status"]).exits(4);
+    assert!(status.stdout.contains("0 of 2 cells"), "{}", status.stdout);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it lives");
+    let rest = std::thread::spawn(move || std::io::read_to_string(stderr));
+    project.ran(&child.wait_with_output().expect("it ends")).exits(130);
+    rest.join().expect("no panic").expect("text");
+    project.run(&["status"]).exits(4);
+    project.write("base/Dockerfile", SHELL);
+    assert_eq!(built(&project, &[]), "base built, web built");
+}
+
+#[test]
+fn secrets_count_by_their_names_alone() {
+    let dockerfile = format!("{SHELL}RUN --mount=type=secret,id=key cat /run/secrets/key >/key\n");
+    let config = "platforms = [\"linux/amd64\"]\n[component.web]\nsecrets = { key = { file = \"key\" } }\n";
+    let project = Project::with_shell(config, &[("Dockerfile", &dockerfile), ("key", "one")]);
+    built(&project, &[]);
+    project.write("key", "two");
+    project.run(&["build", "--builder", NOBODY]).exits(0);
+    fs::remove_file(project.path("key")).expect("it was there");
+    project.run(&["build", "--builder", NOBODY]).exits(0);
+    let record = fs::read_to_string(project.path(".catamaran/cells/web/linux-amd64.json")).expect("a record");
+    assert!(record.contains("\"kind\":\"secret\",\"name\":\"key\""), "{record}");
+}

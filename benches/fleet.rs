@@ -9,68 +9,14 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-struct Daemon {
-    child: Child,
-    address: String,
-    tools: PathBuf,
-}
+#[path = "daemon.rs"]
+mod daemon;
 
-impl Daemon {
-    fn start(tools: &Path, directory: &Path) -> Self {
-        let address = format!("unix://{}", directory.join("b.sock").display());
-        let config = directory.join("buildkitd.toml");
-        fs::write(&config, "").expect("an empty config");
-        let log = fs::File::create(directory.join("buildkitd.log")).expect("a log");
-        let child = Command::new("unshare")
-            .args(["--fork", "--kill-child=KILL", "--pid", "--mount", "--mount-proc"])
-            .arg(tools.join("buildkitd"))
-            .arg("--config")
-            .arg(&config)
-            .arg("--root")
-            .arg(directory.join("root"))
-            .args(["--addr", &address])
-            .arg("--otel-socket-path")
-            .arg(directory.join("otel.sock"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("unshare and buildkitd");
-        let daemon = Self { child, address, tools: tools.to_owned() };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !daemon.buildctl(&["debug", "workers"]) {
-            assert!(Instant::now() < deadline, "buildkitd did not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        daemon
-    }
-
-    fn buildctl(&self, arguments: &[&str]) -> bool {
-        Command::new(self.tools.join("buildctl"))
-            .args(["--addr", &self.address])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-
-    fn forget(&self) {
-        assert!(self.buildctl(&["prune", "--all"]), "prune");
-        // Pruning ends before the snapshots are gone from the disk; let that not count against the next run.
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
+use daemon::{Daemon, tools};
 
 /// Wall time, and the highest resident set in bytes that was seen.
 fn timed(mut command: Command) -> (Duration, u64) {
@@ -108,13 +54,6 @@ fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// The tools that `scripts/setup bench` installed.
-fn tools() -> PathBuf {
-    let cache = std::env::var("XDG_CACHE_HOME")
-        .map_or_else(|_| PathBuf::from(std::env::var("HOME").expect("HOME")).join(".cache"), PathBuf::from);
-    cache.join("catamaran/tools/bin")
 }
 
 fn generate(fleet: &Path) {

@@ -394,24 +394,8 @@ pub(super) struct LogsArgs {
 }
 
 /// Commands and flags that are promised and that this version does not have.
-const PROMISED: &[&str] = &[
-    "--engine",
-    "--force",
-    "--offline",
-    "builder",
-    "diff",
-    "gc",
-    "import",
-    "index",
-    "inspect",
-    "join",
-    "load",
-    "lock",
-    "part",
-    "prefetch",
-    "serve",
-    "why",
-];
+const PROMISED: &[&str] =
+    &["--engine", "--offline", "builder", "diff", "gc", "import", "index", "inspect", "join", "load", "part", "serve"];
 
 /// A refusal in words that fit: what is promised for later is no typing error, and an unknown flag is never meant as a name.
 pub(super) fn refused(mut error: clap::Error) -> clap::Error {

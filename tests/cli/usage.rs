@@ -36,7 +36,7 @@ fn flags_and_commands_that_do_not_exist_are_usage_errors() {
 #[test]
 fn what_is_promised_for_later_is_no_typing_error() {
     let project = Project::new();
-    for (arguments, name) in [(&["serve"][..], "serve"), (&["build", "--offline"], "--offline")] {
+    for (arguments, name) in [(&["serve"][..], "serve"), (&["build", "--engine=embedded"], "--engine")] {
         let ran = project.run(arguments).exits(2);
         assert_eq!(ran.stderr, format!("error: `{name}` is not available in this version\n"));
     }

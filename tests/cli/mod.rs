@@ -4,6 +4,8 @@ mod builders;
 mod explained;
 mod failing;
 mod foreign;
+mod live;
+mod page;
 mod refusals;
 mod shown;
 mod usage;

@@ -73,7 +73,7 @@ impl Live {
         let mut text = String::new();
         self.erase(width, &mut text);
         for line in lines {
-            text.push_str(line);
+            text.push_str(&self.shown(line));
             text.push('\n');
         }
         self.draw(width, rows, now, &mut text);
@@ -102,7 +102,7 @@ impl Live {
         }
         lines.push(self.summary(width, now));
         for line in lines {
-            let line = fit(&line, width, self.style.unicode);
+            let line = fit(&self.shown(&line), width, self.style.unicode);
             self.drawn.push(columns(&line));
             let tone = if line.starts_with(self.style.cross()) { Some(Tone::Bad) } else { None };
             text.push_str(&tone.map_or_else(|| line.clone(), |tone| self.style.paint(tone, &line)));
@@ -112,13 +112,19 @@ impl Live {
         self.dirty = false;
     }
 
+    /// A line as this terminal can show it: where there is no unicode, neither is there any in foreign names.
+    fn shown(&self, line: &str) -> String {
+        let can = |c: char| if self.style.unicode || c.is_ascii() { c } else { '?' };
+        line.chars().map(can).collect()
+    }
+
     fn running_line(&self, cell: &CellId, running: &Running, names: usize, width: usize, now: Instant) -> String {
         let mut left = format!("{} {}", self.style.arrow(), pad(&cell.to_string(), names));
         let mut right = short(now.saturating_duration_since(running.began));
         if let Some(step) = running.step() {
             let position = step.position.as_ref().map(|at| format!("{}/{}", at.number, at.of)).unwrap_or_default();
             let _ = write!(left, "  {} {}", pad(&position, 5), step.name);
-            if let Some((done, total)) = step.moved {
+            if let Some((done, total)) = step.moved.filter(|(done, _)| *done > 0) {
                 let total = total.map(|total| format!(" of {}", ByteSize(total))).unwrap_or_default();
                 right = format!("{}{total}  {right}", ByteSize(done));
             }
@@ -143,7 +149,7 @@ impl Live {
             }
         }
         let mut right = short(now.saturating_duration_since(tally.began));
-        if let Some(left) = tally.left(now) {
+        if let Some(left) = tally.left(now).filter(|left| left.as_secs() > 0) {
             let _ = write!(right, ", ~{} left", short(left));
         }
         let line = justified(&format!("  {}", parts.join("  ")), &right, width);

@@ -79,6 +79,28 @@ impl Environment {
         [explicit, docker, runtime, config].into_iter().flatten().collect()
     }
 
+    /// The files that say where to pull from (containers-registries.conf(5)): one that is named in place of the user's,
+    /// that in place of the system's, then the folders of additions.
+    pub(super) fn registry_files(&self) -> Vec<PathBuf> {
+        let system = PathBuf::from("/etc/containers");
+        let home = self.folder("HOME").map(|home| home.join(".config"));
+        let user = self.folder("XDG_CONFIG_HOME").or(home).map(|folder| folder.join("containers"));
+        if let Some(named) = self.get("CONTAINERS_REGISTRIES_CONF") {
+            return vec![PathBuf::from(named)];
+        }
+        let own = user.as_ref().map(|folder| folder.join("registries.conf")).filter(|path| path.is_file());
+        let mut files = vec![own.unwrap_or_else(|| system.join("registries.conf"))];
+        for folder in [Some(system), user].into_iter().flatten() {
+            let Ok(entries) = std::fs::read_dir(folder.join("registries.conf.d")) else { continue };
+            let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+            let mut more: Vec<PathBuf> =
+                paths.filter(|path| path.extension().is_some_and(|extension| extension == "conf")).collect();
+            more.sort();
+            files.extend(more);
+        }
+        files
+    }
+
     /// What a builder that is started gets of the environment: how to reach the network, and nothing else.
     pub(super) fn for_builder(&self) -> Vec<(OsString, OsString)> {
         const NAMES: [&str; 6] =

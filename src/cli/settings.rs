@@ -15,7 +15,7 @@ use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_bui
 use crate::engine::buildkit::{StartOptions, start};
 use crate::event::EventSink;
 use crate::plan::{self, Plan, PlanOptions, Selection, Selector};
-use crate::registry::{CredentialFiles, RegistryClient, RegistryOptions};
+use crate::registry::{CredentialFiles, PullSources, RegistryClient, RegistryOptions};
 use crate::run::{BuilderSettings, Fallback, Inputs, StateDir};
 
 /// What all commands mean, made of what was typed and of the environment.
@@ -203,6 +203,7 @@ impl Settings {
         let mut options = RegistryOptions::new(self.credentials());
         options.extra_ca.clone_from(&self.ca);
         options.plain_http.clone_from(&self.plain_http);
+        options.sources = PullSources::read(&self.environment.registry_files())?;
         Ok(RegistryClient::new(options)?.with_events(events))
     }
 

@@ -126,10 +126,14 @@ impl RegistryClient {
         };
         let mut resumed = writer.written() > 0;
         count(writer.written().min(size));
-        let target = self.target(repository);
+        let mut targets = self.pull_targets(repository, true)?.into_iter();
+        let mut target = targets.next().unwrap_or_else(|| self.target(repository));
         loop {
-            writer = self.fetch_to_end(&target, descriptor, writer, meter).await?;
-            match on_disk(move || writer.commit(Some(digest), Some(size))).await {
+            let got = match self.fetch_to_end(&target, descriptor, writer, meter).await {
+                Ok(whole) => on_disk(move || whole.commit(Some(digest), Some(size))).await,
+                Err(error) => Err(error),
+            };
+            let error = match got {
                 Ok(_) => return Ok(()),
                 // What an earlier run left may be what is wrong; what came in this run is not.
                 Err(RegistryError::Store(StoreError::Corrupt { .. } | StoreError::WrongSize { .. })) if resumed => {
@@ -139,15 +143,18 @@ impl RegistryClient {
                     }
                     writer = layout.resume(&digest)?;
                     writer.restart()?;
+                    continue;
                 }
-                Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => {
-                    return Err(RegistryError::Integrity {
-                        what: format!("blob `{digest}` of `{}`", target.shown()),
-                        reason: format!("its bytes hash to `{found}`"),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
+                Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => RegistryError::Integrity {
+                    what: format!("blob `{digest}` of `{}`", target.shown()),
+                    reason: format!("its bytes hash to `{found}`"),
+                },
+                Err(error) => error,
+            };
+            self.next_source(&target, targets.len(), error)?;
+            target = targets.next().unwrap_or(target);
+            // What one source began another can finish: the bytes are the same.
+            writer = layout.resume(&digest)?;
         }
     }
 

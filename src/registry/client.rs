@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +8,8 @@ use url::Url;
 use super::host::Host;
 use super::pace::Pace;
 use super::{RegistryError, RegistryOptions};
-use crate::base::Repository;
-use crate::event::{EventSink, NoEvents};
+use crate::base::{ErrorClass, Failure as _, Repository};
+use crate::event::{Event, EventSink, NoEvents};
 
 /// Speaks to registries. Cheap to clone; one for the whole run, so that connections, tokens and pauses are shared.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     paces: Mutex<HashMap<String, Arc<Pace>>>,
+    /// Mirrors that could not be reached: each costs its time-outs once in a run.
+    dead: Mutex<HashSet<String>>,
 }
 
 /// What was done so far.
@@ -98,6 +100,7 @@ impl RegistryClient {
             tally: Tally::default(),
             hosts: Mutex::default(),
             paces: Mutex::default(),
+            dead: Mutex::default(),
             options,
         };
         Ok(Self { shared: Arc::new(shared), events: Arc::new(NoEvents) })
@@ -129,6 +132,30 @@ impl RegistryClient {
     pub(super) fn pace_of(&self, authority: &str) -> Arc<Pace> {
         let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(paces.entry(authority.to_owned()).or_default())
+    }
+
+    /// Where to pull `repository` from, in this order; never empty. A mirror that could not be reached is not asked again.
+    pub(super) fn pull_targets(&self, repository: &Repository, by_digest: bool) -> Result<Vec<Target>, RegistryError> {
+        let mut all: Vec<Target> =
+            self.options().sources.of(repository, by_digest)?.iter().map(|source| self.target(source)).collect();
+        let dead = self.shared.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = all.pop();
+        all.retain(|target| !dead.contains(&target.host.name));
+        all.extend(last);
+        Ok(all)
+    }
+
+    /// What `error` of `target` means where there are other sources: with the last one it is the answer, else it is told
+    /// and the next one is asked.
+    pub(super) fn next_source(&self, target: &Target, left: usize, error: RegistryError) -> Result<(), RegistryError> {
+        if left == 0 || error.is_local() {
+            return Err(error);
+        }
+        if matches!(error.class(), ErrorClass::Network) {
+            self.shared.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(target.host.name.clone());
+        }
+        self.events.emit(Event::Detail { text: format!("mirror `{}`: {error}; asking the next one", target.shown()) });
+        Ok(())
     }
 
     pub(super) fn target(&self, repository: &Repository) -> Target {

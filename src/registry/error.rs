@@ -27,6 +27,14 @@ pub enum RegistryError {
         /// What is wrong with it.
         source: io::Error,
     },
+    /// A file that says where to pull from cannot be used.
+    #[error("cannot use `{}`: {reason}", .path.display())]
+    Sources {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A name that no registry can take, or that names no registry.
     #[error("cannot use `{name}`: {reason}")]
     Name {
@@ -201,7 +209,7 @@ impl Failure for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Setup { .. } => ErrorClass::Internal,
-            Self::Ca { .. } | Self::Name { .. } => ErrorClass::Config,
+            Self::Ca { .. } | Self::Name { .. } | Self::Sources { .. } => ErrorClass::Config,
             Self::Auth { .. } | Self::Denied { .. } | Self::Credentials(_) => ErrorClass::Auth,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::RateLimited { .. } => ErrorClass::RateLimited,

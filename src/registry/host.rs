@@ -73,7 +73,8 @@ pub(super) enum Speech {
     Tls,
     /// Plain, because the user allowed it for this host.
     Plain,
-    /// Loopback: TLS if it speaks it, else plain. Nobody can stand between, so nothing is lost by asking.
+    /// TLS if it speaks it, else plain: loopback, where nobody can stand between, so that nothing is lost by asking, and
+    /// hosts that `registries.conf` calls insecure.
     AsItSpeaks,
 }
 
@@ -94,7 +95,7 @@ impl Host {
         let authority = if name == "docker.io" { DOCKER_HUB_API } else { name };
         let speech = if options.plain_http.iter().any(|plain| names_host(plain, authority)) {
             Speech::Plain
-        } else if is_loopback(authority) {
+        } else if is_loopback(authority) || options.sources.is_insecure(name) {
             Speech::AsItSpeaks
         } else {
             Speech::Tls

@@ -9,7 +9,7 @@ use super::call::{Call, Payload};
 use super::client::Target;
 use super::response::Response;
 use super::{Answer, RegistryClient, RegistryError};
-use crate::base::{Descriptor, Digest, MediaKind, Reference, media_type};
+use crate::base::{Descriptor, Digest, MediaKind, Reference, Repository, media_type};
 
 /// A manifest or index as a registry served it, its digest checked.
 #[derive(Debug, Clone)]
@@ -63,9 +63,28 @@ impl RegistryClient {
     /// Its digest is the reference's, where that has one, and the one the registry announced; its media type is the one
     /// announced and the one within.
     pub async fn fetch_manifest(&self, reference: &Reference) -> Result<Fetched, RegistryError> {
-        let target = self.target(reference.repository());
-        let scopes = Scopes::pull(&target.path);
-        self.get_manifest(&target, &name_of(reference), reference.digest().copied(), &scopes).await
+        self.pull_manifest(reference.repository(), &name_of(reference), reference.digest().copied()).await
+    }
+
+    /// The manifest called `name`, from the first source that has it.
+    pub(super) async fn pull_manifest(
+        &self,
+        repository: &Repository,
+        name: &str,
+        expected: Option<Digest>,
+    ) -> Result<Fetched, RegistryError> {
+        let mut targets = self.pull_targets(repository, expected.is_some())?.into_iter();
+        loop {
+            let Some(target) = targets.next() else {
+                let reason = "there is nowhere to pull it from".to_owned();
+                return Err(RegistryError::Name { name: repository.to_string(), reason });
+            };
+            let got = self.get_manifest(&target, name, expected, &Scopes::pull(&target.path)).await;
+            match got {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => self.next_source(&target, targets.len(), error)?,
+            }
+        }
     }
 
     /// The digest of the manifest called `name` (a tag or digest).

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::PullSources;
 use crate::base::{CredentialFuture, CredentialSource};
 
 /// Everything that a [`super::RegistryClient`] is told once.
@@ -15,6 +16,8 @@ pub struct RegistryOptions {
     /// Hosts (`host` for every port, or `host:port`) that are spoken to without TLS. Loopback hosts need no entry: they are
     /// spoken to as they speak.
     pub plain_http: Vec<String>,
+    /// Mirrors and the like, for pulls.
+    pub sources: PullSources,
     /// Hosts that may be given a registry's credentials as its token server although nothing in their names links the two.
     pub trusted_realms: Vec<String>,
     /// What the registry's log shows.
@@ -56,6 +59,7 @@ impl RegistryOptions {
             credentials,
             extra_ca: Vec::new(),
             plain_http: Vec::new(),
+            sources: PullSources::default(),
             trusted_realms: Vec::new(),
             user_agent: concat!("catamaran/", env!("CARGO_PKG_VERSION")).to_owned(),
             concurrency: 8,

@@ -1,10 +1,9 @@
 use serde::Deserialize;
 
-use super::auth::Scopes;
 use super::client::Target;
 use super::manifest::MANIFEST_LIMIT;
 use super::{Fetched, RegistryClient, RegistryError};
-use crate::base::{Descriptor, MediaKind, Platform, Reference};
+use crate::base::{Descriptor, MediaKind, Platform, Reference, Repository};
 
 /// What a reference means for one platform.
 #[derive(Debug, Clone)]
@@ -71,7 +70,6 @@ impl RegistryClient {
         platform: &Platform,
     ) -> Result<Fetched, RegistryError> {
         let target = self.target(reference.repository());
-        let scopes = Scopes::pull(&target.path);
         let mut current = root.clone();
         for _ in 0..DEPTH {
             if current.descriptor.kind() != MediaKind::Index {
@@ -83,7 +81,8 @@ impl RegistryClient {
             let Some(entry) = entry.or_else(nested) else {
                 return Err(absent(&target, reference, platform, &index.manifests));
             };
-            current = self.get_manifest(&target, &entry.digest.to_string(), Some(entry.digest), &scopes).await?;
+            let name = entry.digest.to_string();
+            current = self.pull_manifest(reference.repository(), &name, Some(entry.digest)).await?;
         }
         Err(RegistryError::Integrity {
             what: format!("`{reference}`"),
@@ -101,7 +100,7 @@ impl RegistryClient {
         manifest: Fetched,
     ) -> Result<Fetched, RegistryError> {
         let body: ManifestBody = parsed(&manifest, target)?;
-        let config = self.small_blob(target, &body.config).await?;
+        let config = self.pull_small_blob(reference.repository(), &body.config).await?;
         let found = serde_json::from_slice::<ConfigBody>(&config).ok().and_then(|config| config.platform());
         if found.as_ref() == Some(platform) {
             return Ok(manifest);
@@ -116,6 +115,25 @@ impl RegistryClient {
             what: format!("`{reference}` for {platform}"),
             reason: format!("the config of manifest `{}` says {found}", manifest.descriptor.digest),
         })
+    }
+
+    /// A config, from the first source that has it.
+    async fn pull_small_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<bytes::Bytes, RegistryError> {
+        let mut targets = self.pull_targets(repository, true)?.into_iter();
+        loop {
+            let Some(target) = targets.next() else {
+                let reason = "there is nowhere to pull it from".to_owned();
+                return Err(RegistryError::Name { name: repository.to_string(), reason });
+            };
+            match self.small_blob(&target, descriptor).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => self.next_source(&target, targets.len(), error)?,
+            }
+        }
     }
 
     /// A blob that is read whole, verified: a config.

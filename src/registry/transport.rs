@@ -257,7 +257,9 @@ impl RegistryClient {
 
     /// Whether plain HTTP with `authority` is allowed: loopback, or by the user's word.
     pub(super) fn may_be_plain(&self, authority: &str) -> bool {
-        is_loopback(authority) || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
+        is_loopback(authority)
+            || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
+            || self.options().sources.is_insecure(authority)
     }
 
     fn client_for(&self, url: &Url) -> &reqwest::Client {

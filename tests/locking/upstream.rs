@@ -27,11 +27,24 @@ impl Upstream {
 
     /// The entry of an image in an index.
     pub(super) fn entry(&self, name: &str, platform: &str) -> Descriptor {
-        let mut entry = Image::small(name, platform).store(&self.images.layout);
+        let mut entry = self.with_history(&Image::small(name, platform).store(&self.images.layout));
         let (os, architecture) = platform.split_once('/').expect("os/architecture");
         let object = json!({"architecture": architecture, "os": os});
         entry.platform = Some(serde_json::from_value(object).expect("a map"));
         entry
+    }
+
+    /// The image with a history, as every builder writes one: for layers without, builders make one up that tells where
+    /// they got them from.
+    fn with_history(&self, manifest: &Descriptor) -> Descriptor {
+        let layout = &self.images.layout;
+        let mut document: Value = serde_json::from_slice(&self.read(manifest)).expect("JSON");
+        let config: Descriptor = serde_json::from_value(document["config"].clone()).expect("a descriptor");
+        let mut body: Value = serde_json::from_slice(&self.read(&config)).expect("JSON");
+        let layers = document["layers"].as_array().expect("layers").len();
+        body["history"] = (0..layers).map(|number| json!({"created_by": format!("layer {number}")})).collect();
+        document["config"] = json!(layout.put(media_type::CONFIG, body.to_string().as_bytes()).expect("a blob"));
+        layout.put(media_type::MANIFEST, document.to_string().as_bytes()).expect("a blob")
     }
 
     /// An attestation about `subject`, in the form in which builders write them.

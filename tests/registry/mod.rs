@@ -3,6 +3,7 @@
 mod faults;
 mod login;
 mod make;
+mod mirrors;
 mod narrow;
 mod reading;
 mod release;

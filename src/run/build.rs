@@ -162,6 +162,9 @@ async fn run(
     };
     builders.close().await;
     remember(&contents, events.as_ref());
+    if !platforms.is_empty() {
+        forget_lists(whole, state, &contents);
+    }
     let mut outcome = result?;
     let mut last = LastRun::load(state);
     last.end(&outcome.matrix.cells);
@@ -241,6 +244,14 @@ impl<'a> Work<'a> {
 fn remember(contents: &Contents, events: &dyn EventSink) {
     if let Err(error) = contents.save() {
         events.emit(Event::Warning { cell: None, text: error.to_string() });
+    }
+}
+
+/// Drops the lists of files of images that are none of any cell's any more.
+fn forget_lists(whole: &Plan, state: &StateDir, contents: &Contents) {
+    let records: Result<Vec<_>, _> = whole.cells.iter().map(|cell| CellRecord::load(state, &cell.id)).collect();
+    if let Ok(records) = records {
+        contents.prune(records.iter().flatten());
     }
 }
 

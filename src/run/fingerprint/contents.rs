@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::listing::Listing;
 use crate::base::Digest;
 use crate::dockerfile::ignore::DockerIgnore;
 use crate::engine::buildkit::{InventoryEntry, LocalTree, Selection};
-use crate::run::{RunError, StateDir};
+use crate::run::{CellRecord, RunError, StateDir};
 
 /// The files of this machine that images depend on: what is in them, read as seldom as can be.
 #[derive(Debug)]
@@ -35,6 +35,18 @@ impl Contents {
     /// Remembers the digests of the files that were read.
     pub(in crate::run) fn save(&self) -> Result<(), RunError> {
         self.hashes.save(&self.hashes_file).map_err(|source| RunError::state("write", &self.hashes_file, source))
+    }
+
+    /// Removes the lists that none of `records` names. Of no consequence if that fails.
+    pub(in crate::run) fn prune<'r>(&self, records: impl Iterator<Item = &'r CellRecord>) {
+        let inputs = records.filter_map(|record| record.fingerprint.as_ref()).flat_map(|print| &print.inputs);
+        let kept: HashSet<String> = inputs.map(|input| input.digest.hex()).collect();
+        let Ok(found) = std::fs::read_dir(&self.listings) else { return };
+        for entry in found.filter_map(Result::ok) {
+            if !entry.file_name().to_str().is_some_and(|name| kept.contains(name)) {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
     }
 
     /// What a builder that asks for `selection` of a directory would be sent now, and when the youngest of it was changed, in

@@ -22,6 +22,7 @@ mod native;
 mod paths;
 mod project;
 mod reader;
+mod service;
 mod solve;
 mod template;
 mod vars;
@@ -34,7 +35,7 @@ pub use load::load;
 pub use lock::{LOCK_FILE, LockFile, LockedImage};
 pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
-    SecretSpec, ServiceSpec, Variable, Variation,
+    SecretSpec, ServicePlatform, ServicePort, ServiceSpec, Variable, Variation,
 };
 pub use solve::{AnnotationLevel, AnnotationSpec, SolveSpec};
 pub use template::{Rendered, render};

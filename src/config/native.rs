@@ -5,10 +5,9 @@ use indexmap::IndexMap;
 
 use super::document::{Entry, Node, Table, Value};
 use super::git;
-use super::project::{
-    BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Readiness, SecretSpec, ServiceSpec, Variation,
-};
+use super::project::{BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, SecretSpec, ServiceSpec, Variation};
 use super::reader::{Reading, TableReader, resolve};
+use super::service::service;
 use super::vary::{self, Varied};
 use crate::base::{
     ComponentName, Epoch, InvalidPlatform, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, did_you_mean,
@@ -284,13 +283,13 @@ fn registries(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<Prefix>> {
     out
 }
 
-fn names_list(reading: &mut Reading<'_>, key: &str, node: &Node) -> Vec<Spanned<ComponentName>> {
+pub(super) fn names_list(reading: &mut Reading<'_>, key: &str, node: &Node) -> Vec<Spanned<ComponentName>> {
     let items = reading.list(key, node);
     items.iter().filter_map(|item| reading.parsed::<ComponentName>(key, item)).collect()
 }
 
 /// A table of texts; numbers and booleans have one text they can mean.
-fn texts(reading: &mut Reading<'_>, key: &str, node: &Node) -> IndexMap<String, Spanned<String>> {
+pub(super) fn texts(reading: &mut Reading<'_>, key: &str, node: &Node) -> IndexMap<String, Spanned<String>> {
     let Some(table) = reading.table(key, node) else { return IndexMap::new() };
     let mut out = IndexMap::new();
     for (name, entry) in &table.entries {
@@ -536,45 +535,6 @@ fn published(reading: &mut Reading<'_>, node: &Node) -> Option<Spanned<(Reposito
         return None;
     };
     Some(Spanned::new((reference.repository().clone(), tag), node.span.clone()))
-}
-
-fn service(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<ServiceSpec> {
-    let table = reading.table(name, &entry.node)?;
-    let mut reader = TableReader::new(format!("[service.{name}]"), table);
-    let port = reader.take("port").and_then(|node| match node.value {
-        Value::Integer(number) if (1..=65535).contains(&number) => u16::try_from(number).ok(),
-        _ => {
-            reading.invalid(&node.span, "`port` must be a number from 1 to 65535".to_owned(), None);
-            None
-        }
-    });
-    let ready_node = reader.take("ready");
-    let ready = ready_node.and_then(|node| {
-        let text = reading.nonempty("ready", node)?;
-        let value = match text.value.split_once("://") {
-            Some(("http" | "https", _)) => Readiness::Http(text.value),
-            Some(("tcp", _)) => Readiness::Tcp(text.value),
-            _ => {
-                let help = "write \"http://…\", \"tcp://host:port\", or exec = [\"command\"]".to_owned();
-                reading.invalid(&node.span, format!("`ready` cannot be `{}`", text.value), help);
-                return None;
-            }
-        };
-        Some(Spanned { value, span: text.span })
-    });
-    let exec = reader.take("exec").map(|node| {
-        let words = reading.list("exec", node).iter().filter_map(|item| reading.text("exec", item));
-        let words: Vec<String> = words.map(|word| word.value).collect();
-        if words.is_empty() {
-            reading.invalid(&node.span, "`exec` is empty".to_owned(), None);
-        }
-        Spanned::new(Readiness::Exec(words), node.span.clone())
-    });
-    if let (Some(node), true) = (ready_node, exec.is_some()) {
-        reading.invalid(&node.span, "both `ready` and `exec`".to_owned(), "keep one of them".to_owned());
-    }
-    reader.finish(reading);
-    Some(ServiceSpec { span: Some(entry.key.clone()), port, ready: exec.or(ready) })
 }
 
 fn builder(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<BuilderSpec> {

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
@@ -236,9 +237,46 @@ pub struct ServiceSpec {
     /// Where its header stands.
     pub span: Option<Span>,
     /// The port it listens on.
-    pub port: Option<u16>,
+    pub port: Option<ServicePort>,
     /// How to tell that it is up.
     pub ready: Option<Spanned<Readiness>>,
+    /// What runs, in place of the image's own command.
+    pub command: Option<Spanned<Vec<String>>>,
+    /// Its environment, on top of the image's.
+    pub env: IndexMap<String, Spanned<String>>,
+    /// Files that are put into its container: absolute path there, file here.
+    pub files: IndexMap<String, Spanned<PathBuf>>,
+    /// Further host names that it is known by.
+    pub hosts: Vec<Spanned<String>>,
+    /// Which platform of its image runs.
+    pub platform: ServicePlatform,
+    /// Services that it needs itself.
+    pub needs: Vec<Spanned<ComponentName>>,
+    /// Time between two looks at whether it is up.
+    pub interval: Duration,
+    /// How long it may take to be up.
+    pub timeout: Duration,
+}
+
+/// The port of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServicePort {
+    /// This one.
+    Fixed(u16),
+    /// `"auto"`: a free one.
+    Auto,
+}
+
+/// Which platform of a service's image runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ServicePlatform {
+    /// The one that needs no emulation.
+    #[default]
+    Native,
+    /// That of each cell that needs it.
+    Same,
+    /// This one.
+    One(Platform),
 }
 
 /// How to tell that a service is up.
@@ -246,8 +284,8 @@ pub struct ServiceSpec {
 pub enum Readiness {
     /// An `http://` URL that answers with a good status.
     Http(String),
-    /// `tcp://host:port` that accepts.
-    Tcp(String),
+    /// A port that accepts.
+    Tcp(u16),
     /// A command in its container that exits with 0.
     Exec(Vec<String>),
 }

@@ -133,6 +133,11 @@ impl ServiceHandle {
         self.ended.borrow().clone()
     }
 
+    /// Ends it with everything it started, without waiting for that.
+    pub fn ask_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends it with everything it started, and waits until that is done. Idempotent.
     pub async fn stop(&self) {
         self.stop.cancel();

@@ -3,12 +3,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 
 use super::PlannedVariable;
 use crate::base::{CellId, ComponentName, Epoch, Platform, Prefix, Reference, SolveOptions, Span, Warning};
-use crate::config::{BuilderSpec, Find, Readiness, SecretSpec};
+use crate::config::{BuilderSpec, Find, Readiness, SecretSpec, ServicePort};
 
 /// What a command line narrows or replaces.
 #[derive(Debug, Clone, Default)]
@@ -171,15 +172,38 @@ pub enum NeedReason {
     Inferred(String),
 }
 
-/// A service and the one cell it runs from.
+/// A service and the cell it runs from.
 #[derive(Debug, Clone)]
 pub struct PlannedService {
-    /// The cell; of the host's platform where the component has it.
+    /// The cell; of the host's platform where the component has it and nothing else is asked for.
     pub cell: CellId,
+    /// Whether each cell gets the service of its own platform instead.
+    pub same_platform: bool,
     /// The port it listens on.
-    pub port: Option<u16>,
+    pub port: Option<ServicePort>,
     /// How to tell that it is up.
     pub ready: Option<Readiness>,
+    /// What runs, in place of the image's own command.
+    pub command: Option<Vec<String>>,
+    /// Its environment, on top of the image's.
+    pub env: IndexMap<String, String>,
+    /// Files that are put into its container: absolute path there, file here.
+    pub files: IndexMap<String, PathBuf>,
+    /// Further host names that it is known by.
+    pub hosts: Vec<String>,
+    /// Services that it needs itself; each is known and stands before it in [`Plan::services`].
+    pub needs: Vec<ComponentName>,
+    /// Time between two looks at whether it is up.
+    pub interval: Duration,
+    /// How long it may take to be up.
+    pub timeout: Duration,
+}
+
+impl PlannedService {
+    /// The cell that it runs from for a cell of `platform`.
+    pub fn cell_for(&self, platform: &Platform) -> CellId {
+        if self.same_platform { CellId::new(self.cell.component.clone(), platform.clone()) } else { self.cell.clone() }
+    }
 }
 
 /// One cell of the matrix.

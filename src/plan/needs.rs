@@ -102,9 +102,8 @@ impl Planner<'_> {
         cell: &mut CellDraft,
     ) {
         for need in &self.members(&spec.needs) {
-            if let Some(service) = services.get(&need.value) {
-                cell.need(service.cell.clone());
-                cell.services.push(need.value.clone());
+            if services.contains_key(&need.value) {
+                self.service_edge(&need.value, services, cell);
             } else if self.is_built(&need.value, &cell.id.platform) {
                 // A need that is not built for this platform is nothing to wait for.
                 cell.need(CellId::new(need.value.clone(), cell.id.platform.clone()));
@@ -117,6 +116,29 @@ impl Planner<'_> {
                 ContextRef::Component(_) => continue,
             };
             cell.contexts.push(PlannedContext { name: key.clone(), source });
+        }
+    }
+
+    /// The edges to a service and, before it, to those that it needs.
+    fn service_edge(
+        &mut self,
+        name: &ComponentName,
+        services: &IndexMap<ComponentName, PlannedService>,
+        cell: &mut CellDraft,
+    ) {
+        let Some(service) = services.get(name).filter(|_| !cell.services.contains(name)) else { return };
+        for need in &service.needs {
+            self.service_edge(need, services, cell);
+        }
+        let source = service.cell_for(&cell.id.platform);
+        if self.is_built(name, &source.platform) {
+            cell.need(source);
+            cell.services.push(name.clone());
+        } else {
+            let message = format!("{} needs service `{name}`, which is not built for that platform", cell.id);
+            let help = format!("leave `platform = \"same\"` out of [service.{name}], or build `{name}` for it too");
+            let span = self.project.services.get(name).and_then(|spec| spec.span.clone());
+            self.problems.push(PlanProblem::invalid(message, Some(help), span));
         }
     }
 

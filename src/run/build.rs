@@ -102,9 +102,6 @@ async fn run(
     events: &Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
-    if let Some(name) = plan.services.keys().next() {
-        return Err(RunError::Services { name: name.clone() });
-    }
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
     let layout = open_layout(state)?;

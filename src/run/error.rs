@@ -1,8 +1,9 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::Crash;
+use super::{Crash, ServiceFailure};
 use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, Reference, SourceText, Span};
 
 /// Why a run, or a command over its results, could not do its work.
@@ -20,12 +21,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
-    /// The project has a service, and services cannot be run yet.
-    #[error("service `{name}` cannot be run: this version does not run services while others are built")]
-    Services {
-        /// The first of them.
-        name: ComponentName,
-    },
+    /// A service that a cell needs is not up, or is no more.
+    #[error(transparent)]
+    Service(Arc<ServiceFailure>),
     /// The run was stopped before it began.
     #[error("interrupted")]
     Cancelled,
@@ -262,7 +260,7 @@ impl Failure for RunError {
             Self::State { .. } => ErrorClass::Disk,
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) | Self::OtherNative(_) | Self::NotHere { .. } => ErrorClass::Preflight,
-            Self::Services { .. } => ErrorClass::Unsupported,
+            Self::Service(failure) => failure.class,
             Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } | Self::Moved { .. } => {
                 ErrorClass::Incomplete
             }
@@ -311,9 +309,7 @@ impl Failure for RunError {
             Self::Several { first, .. } => first.help(),
             Self::NoHole { .. } => Some("leave it out; `catamaran status` shows what is missing".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
-            Self::Services { name } => {
-                Some(format!("take [service.{name}] out, and have what needs it find the server by another way"))
-            }
+            Self::Service(failure) => failure.help.clone(),
             Self::NoAgent { .. } => Some("start one with `eval $(ssh-agent)` and add a key to it".to_owned()),
             Self::Room(error) => error.help(),
             Self::State { .. } | Self::Cancelled | Self::BadName { .. } => None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
-use crate::base::CellId;
+use crate::base::{CellId, ComponentName};
 use crate::event::{Event, EventSink};
 
 /// The directory in which everything that a project's runs leave behind is kept: `.catamaran`.
@@ -18,6 +18,7 @@ use crate::event::{Event, EventSink};
 /// layout/               the OCI image layout of all results
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
+/// logs/NAME/service.log     what a service wrote when it last ran
 /// rendered/DIGEST/      rendered Dockerfile templates
 /// runs/last.json        times, builders and failures of the last build
 /// last-run.json         how the last runs ended for cells without an image
@@ -72,6 +73,11 @@ impl StateDir {
     /// The full log of a cell's last build.
     pub fn log(&self, cell: &CellId) -> PathBuf {
         self.root.join("logs").join(cell.component.as_str()).join(format!("{}.log", cell.platform.file_stem()))
+    }
+
+    /// What a service wrote when it last ran.
+    pub fn service_log(&self, name: &ComponentName) -> PathBuf {
+        self.root.join("logs").join(name.as_str()).join("service.log")
     }
 
     /// The record of a cell's last good build.

@@ -12,6 +12,7 @@ mod locking;
 mod plan;
 mod registry;
 mod reuse;
+mod services;
 mod store;
 mod support;
 mod verify;

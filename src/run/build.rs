@@ -14,8 +14,9 @@ use super::logs::CellLogs;
 use super::mirror::Mirror;
 use super::outside::Outside;
 use super::scans::Scans;
+use super::services::Services;
 use super::status::{included, is_shown, status, title};
-use super::task::JudgedCell;
+use super::task::{JudgedCell, Shared};
 use super::{Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, StateDir};
 use crate::base::{ByteSize, CellId, CellState, ComponentName, ErrorClass, Failure as _, Platform};
 use crate::config::LockFile;
@@ -146,9 +147,11 @@ async fn run(
         Ok(outside) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
-            let mut cells = Cells::new(&selected, prepared, &builders, mirror, Arc::clone(&scans), state, logs)
-                .judged(fresh, judged);
+            let services = Arc::new(Services::new(plan, &selected, state, Arc::clone(&logs), cancel));
+            let shared = Shared { mirror, scans: Arc::clone(&scans), services: Arc::clone(&services) };
+            let mut cells = Cells::new(&selected, prepared, &builders, shared, state, logs).judged(fresh, judged);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
+            services.close().await;
             // Layers that are looked into again cost time and nothing else.
             if let Err(error) = scans.save() {
                 events.emit(Event::Warning { cell: None, text: error.to_string() });

@@ -7,12 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
 use super::copied;
-use super::mirror::Mirror;
-use super::scans::Scans;
 use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
 use super::status::{is_shown, title};
-use super::task::{CellTask, JudgedCell, Made, Trouble, address};
-use super::{Builders, CellFailure, CellRecord, CellReport, Matrix, Outcome, RunError, StateDir};
+use super::task::{CellTask, JudgedCell, Made, Shared, Trouble, address};
+use super::{Builders, CellFailure, CellRecord, CellReport, Matrix, Outcome, RunError, ServiceFailure, StateDir};
 use crate::base::{CellId, CellState, Descriptor, ErrorClass, Failure};
 use crate::engine::EngineError;
 use crate::event::{Event, EventSink};
@@ -27,8 +25,7 @@ pub(super) struct Cells<'a> {
     selected: &'a [&'a Cell],
     prepared: Vec<Option<Arc<Prepared>>>,
     builders: &'a Builders,
-    mirror: Arc<Mirror>,
-    scans: Arc<Scans>,
+    shared: Shared,
     state: &'a StateDir,
     events: Arc<dyn EventSink>,
     /// Cells that have nothing to do: their images are right as they are.
@@ -47,8 +44,7 @@ impl<'a> Cells<'a> {
         selected: &'a [&'a Cell],
         prepared: Vec<Option<Arc<Prepared>>>,
         builders: &'a Builders,
-        mirror: Arc<Mirror>,
-        scans: Arc<Scans>,
+        shared: Shared,
         state: &'a StateDir,
         events: Arc<dyn EventSink>,
     ) -> Self {
@@ -56,8 +52,7 @@ impl<'a> Cells<'a> {
             selected,
             prepared,
             builders,
-            mirror,
-            scans,
+            shared,
             state,
             events,
             fresh: BTreeMap::new(),
@@ -135,14 +130,17 @@ impl<'a> Cells<'a> {
         let mut lost: HashSet<String> = HashSet::new();
         for &node in &self.failed {
             let Some(Verdict::Failed(trouble)) = verdicts.get_mut(node).and_then(Option::take) else { continue };
-            // A builder that was lost is one root cause, however many cells it took along: the matrix has them all.
-            if let Some(address) = lost_builder(trouble.error.as_ref())
-                && !lost.insert(address)
+            // What took many cells along is one root cause: the matrix has them all.
+            if let Some(culprit) = culprit(trouble.error.as_ref())
+                && !lost.insert(culprit)
             {
                 continue;
             }
             let cell = self.selected[node];
-            let log = cell.build().map(|_| self.state.log(&cell.id));
+            let log = match service_failure(trouble.error.as_ref()) {
+                Some(failure) => Some(failure.log.clone()),
+                None => cell.build().map(|_| self.state.log(&cell.id)),
+            };
             let advice = cell.build().and_then(|build| copied::advice(build, trouble.error.as_ref()));
             self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error, advice });
         }
@@ -194,11 +192,22 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The builder whose loss an error is about.
-fn lost_builder(error: &dyn Failure) -> Option<String> {
+/// What failed several cells at once: the builder that was lost, or the service that is no more.
+fn culprit(error: &dyn Failure) -> Option<String> {
+    if let Some(failure) = service_failure(error) {
+        return Some(failure.to_string());
+    }
     let error: &(dyn Error + 'static) = error;
     match error.downcast_ref() {
         Some(EngineError::Lost { address, .. }) => Some(address.clone()),
+        _ => None,
+    }
+}
+
+fn service_failure(error: &dyn Failure) -> Option<&ServiceFailure> {
+    let error: &(dyn Error + 'static) = error;
+    match error.downcast_ref() {
+        Some(RunError::Service(failure)) => Some(failure),
         _ => None,
     }
 }
@@ -264,8 +273,8 @@ impl Worker for Cells<'_> {
             results,
             posts: Arc::clone(self.builders.posts()),
             lane: self.builders.lane(&cell.id.platform).map(|(lane, _)| lane),
-            mirror: Arc::clone(&self.mirror),
-            scans: Arc::clone(&self.scans),
+            services: cell.services.clone(),
+            shared: self.shared.clone(),
             state: self.state.clone(),
             events: Arc::clone(&self.events),
         };
@@ -286,6 +295,7 @@ impl Worker for Cells<'_> {
             // The cell has failed already, and the run ends with that; its old image just goes on being named.
             self.events.emit(Event::Warning { cell: None, text: error.to_string() });
         }
+        self.shared.services.release(self.selected[node]);
         let event = self.report(node, verdict);
         self.events.emit(event);
     }

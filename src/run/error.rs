@@ -320,6 +320,7 @@ impl Failure for RunError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Room(error) => Failure::cause(error),
+            Self::Service(failure) => failure.felt.as_ref().map(|felt| format!("felt by the build, which {felt}")),
             Self::Several { first, .. } => std::error::Error::source(first.as_ref())
                 .map(ToString::to_string)
                 .or_else(|| Failure::cause(first.as_ref())),
@@ -330,6 +331,7 @@ impl Failure for RunError {
     fn output(&self) -> Vec<String> {
         match self {
             Self::Room(error) => error.output(),
+            Self::Service(failure) => failure.output.clone(),
             _ => Vec::new(),
         }
     }

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ pub(super) struct CellLogs {
     state: StateDir,
     next: Arc<dyn EventSink>,
     open: Mutex<HashMap<CellId, Open>>,
+    services: Mutex<HashMap<String, File>>,
     told: Mutex<bool>,
 }
 
@@ -27,7 +30,7 @@ struct Open {
 impl CellLogs {
     /// Logs below `state`; events go on to `next`.
     pub(super) fn new(state: StateDir, next: Arc<dyn EventSink>) -> Self {
-        Self { state, next, open: Mutex::new(HashMap::new()), told: Mutex::new(false) }
+        Self { state, next, open: Mutex::default(), services: Mutex::default(), told: Mutex::new(false) }
     }
 
     fn create(&self, cell: &CellId) -> std::io::Result<Open> {
@@ -61,6 +64,32 @@ impl CellLogs {
         }
         result
     }
+
+    /// What a service writes goes to its file as it comes: a service is killed, it does not end.
+    fn keep_service(&self, service: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(name) = service.parse() else { return Ok(()) };
+        let file = match services.entry(service.to_owned()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => {
+                let path = self.state.service_log(&name);
+                if let Some(directory) = path.parent() {
+                    fs::create_dir_all(directory)?;
+                }
+                vacant.insert(File::create(path)?)
+            }
+        };
+        file.write_all(bytes)
+    }
+
+    /// Says once that logs cannot be written.
+    fn complain(&self, path: &Path, error: &std::io::Error) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut *told, true) {
+            let text = format!("cannot write the log `{}`: {error}", path.display());
+            self.next.emit(Event::Warning { cell: None, text });
+        }
+    }
 }
 
 impl EventSink for CellLogs {
@@ -75,15 +104,15 @@ impl EventSink for CellLogs {
             | Event::CellFinished { cell, .. } => Some(cell.clone()),
             _ => None,
         };
+        if let Event::ServiceLog { service, bytes, .. } = &event
+            && let Err(error) = self.keep_service(service, bytes)
+        {
+            self.complain(&self.state.root().join("logs").join(service), &error);
+        }
         let result = cell.map_or(Ok(()), |cell| self.keep(&cell, &event).map_err(|error| (cell, error)));
         self.next.emit(event);
         if let Err((cell, error)) = result {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if !std::mem::replace(&mut *told, true) {
-                let path = self.state.log(&cell);
-                let text = format!("cannot write the log `{}`: {error}", path.display());
-                self.next.emit(Event::Warning { cell: None, text });
-            }
+            self.complain(&self.state.log(&cell), &error);
         }
     }
 }

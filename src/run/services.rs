@@ -40,11 +40,25 @@ pub(super) struct Services {
     due: Mutex<HashMap<ComponentName, usize>>,
 }
 
-/// One instance of a service: what it runs from, and where.
+/// One instance of a service: what it runs from, and on which engine. A builder that is started anew is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     source: CellId,
-    builder: String,
+    engine: usize,
+}
+
+/// Why a cell was not built, as far as services make a difference.
+pub(super) enum Trial {
+    /// By a service, or in the way to it: trying again would not help.
+    Service(RunError),
+    /// By the engine, in the build or already in the start of a service.
+    Engine(EngineError),
+}
+
+impl From<RunError> for Trial {
+    fn from(error: RunError) -> Self {
+        Self::Service(error)
+    }
 }
 
 /// What came of starting a service; a failure is told to every cell that needs it.
@@ -114,14 +128,15 @@ impl Services {
     /// Has every service of `names` running on `engine`; each of them comes after those that it needs.
     ///
     /// # Errors
-    /// [`RunError::Service`] naming the one that is not up, the same for every cell that asks.
+    /// [`RunError::Service`] naming the one that is not up, the same for every cell that asks; [`Trial::Engine`] where the builder
+    /// was lost.
     pub(super) async fn attach(
         &self,
         names: &[ComponentName],
         platform: &Platform,
         engine: &Arc<dyn Engine>,
         results: &BTreeMap<CellId, Descriptor>,
-    ) -> Result<Vec<Arc<Running>>, RunError> {
+    ) -> Result<Vec<Arc<Running>>, Trial> {
         let mut attached: Vec<Arc<Running>> = Vec::new();
         for name in names {
             let Some(spec) = self.specs.get(name) else { continue };
@@ -129,23 +144,23 @@ impl Services {
             let image = results.get(&source).ok_or_else(|| RunError::Internal {
                 message: format!("service `{name}` is due before {source}, which it runs from"),
             })?;
-            let key = Key { source: source.clone(), builder: address(engine) };
+            let key = Key { source: source.clone(), engine: Arc::as_ptr(engine).cast::<()>() as usize };
             let place = Arc::clone(self.instances().entry(key).or_default());
             let start = || self.start(name, spec, &source, image, engine, &attached);
             match place.get_or_try_init(start).await?.clone() {
                 Ok(running) => {
                     if let Some(end) = running.handle.ended() {
-                        return Err(RunError::Service(Arc::new(running.casualty(&end, None))));
+                        return Err(RunError::Service(Arc::new(running.casualty(&end, None))).into());
                     }
                     attached.push(running);
                 }
-                Err(failure) => return Err(RunError::Service(failure)),
+                Err(failure) => return Err(RunError::Service(failure).into()),
             }
         }
         Ok(attached)
     }
 
-    /// Starts one; `Err` only where the run is being stopped.
+    /// Starts one; `Err` only where that says nothing about the service.
     async fn start(
         &self,
         name: &ComponentName,
@@ -154,7 +169,7 @@ impl Services {
         image: &Descriptor,
         engine: &Arc<dyn Engine>,
         before: &[Arc<Running>],
-    ) -> Result<Instance, RunError> {
+    ) -> Result<Instance, Trial> {
         let begin = Instant::now();
         let log = self.state.service_log(name);
         let failure = |error: &dyn Failure| {
@@ -196,14 +211,14 @@ impl Services {
         };
         match engine.serve(request).await {
             Ok(handle) => {
-                let address = match handle.port() {
+                let place = match handle.port() {
                     Some(port) => format!("{}:{port}", handle.address()),
                     None => handle.address().to_owned(),
                 };
                 let ready = Event::ServiceReady {
                     service: name.to_string(),
-                    builder: crate::run::task::address(engine),
-                    address,
+                    builder: address(engine),
+                    address: place,
                     took: begin.elapsed(),
                 };
                 self.events.emit(ready);
@@ -215,7 +230,8 @@ impl Services {
                 let hosts = spec.hosts.clone();
                 Ok(Ok(Arc::new(Running { name: name.clone(), hosts, scheme, identity, log, handle })))
             }
-            Err(EngineError::ServiceCancelled { .. } | EngineError::Cancelled { .. }) => Err(RunError::Cancelled),
+            Err(EngineError::ServiceCancelled { .. }) => Err(RunError::Cancelled.into()),
+            Err(error @ (EngineError::Lost { .. } | EngineError::Cancelled { .. })) => Err(Trial::Engine(error)),
             Err(error) => Ok(Err(failure(&error))),
         }
     }
@@ -301,9 +317,7 @@ pub(super) async fn casualty(attached: &[Arc<Running>], trouble: Option<&EngineE
     }
     for running in attached {
         let end = match running.handle.ended() {
-            None if trouble.is_some() => {
-                tokio::time::timeout(END_BECOMES_KNOWN / attached.len() as u32, running.handle.end()).await.ok()
-            }
+            None if trouble.is_some() => tokio::time::timeout(END_BECOMES_KNOWN, running.handle.end()).await.ok(),
             ended => ended,
         };
         if let Some(end) = end {

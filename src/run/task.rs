@@ -10,9 +10,10 @@ use super::mirror::Mirror;
 use super::posts::{Posts, execution_on};
 use super::scans::Scans;
 use super::scheduler::Crash;
+use super::services::{Services, Trial, casualty};
 use super::{CellRecord, RunError, StateDir};
-use crate::base::{CellId, Descriptor, Failure};
-use crate::engine::{ContextReads, Engine, EngineError};
+use crate::base::{CellId, ComponentName, Descriptor, Failure};
+use crate::engine::{BuildRequest, BuiltImage, ContextReads, Engine, EngineError};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::CellWork;
 
@@ -60,6 +61,14 @@ impl JudgedCell {
     }
 }
 
+/// What all cells of a run use together.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) mirror: Arc<Mirror>,
+    pub(super) scans: Arc<Scans>,
+    pub(super) services: Arc<Services>,
+}
+
 /// One cell's work, with everything it needs in hand.
 pub(super) struct CellTask {
     pub(super) id: CellId,
@@ -69,8 +78,9 @@ pub(super) struct CellTask {
     pub(super) results: BTreeMap<CellId, Descriptor>,
     pub(super) posts: Arc<Posts>,
     pub(super) lane: Option<usize>,
-    pub(super) mirror: Arc<Mirror>,
-    pub(super) scans: Arc<Scans>,
+    /// Services that must run while it is built.
+    pub(super) services: Vec<ComponentName>,
+    pub(super) shared: Shared,
     pub(super) state: StateDir,
     pub(super) events: Arc<dyn EventSink>,
 }
@@ -87,7 +97,7 @@ impl CellTask {
                 let started = Event::CellStarted { cell: self.id.clone(), builder: reference.to_string(), attempt: 1 };
                 self.events.emit(started);
                 let mirrored = tokio::select! {
-                    mirrored = self.mirror.bring(&self.id, reference) => mirrored.map_err(boxed)?,
+                    mirrored = self.shared.mirror.bring(&self.id, reference) => mirrored.map_err(boxed)?,
                     () = cancel.cancelled() => return Err(boxed(RunError::Cancelled)),
                 };
                 let mut record = CellRecord::new(&self.id, mirrored.manifest, None, false, 0.0);
@@ -99,7 +109,7 @@ impl CellTask {
                 return Err(boxed(RunError::Internal { message: format!("{} is excluded and was started", self.id) }));
             }
         };
-        self.scans.accept(&self.id, &made.record.manifest, &cancel).await.map_err(boxed)?;
+        self.shared.scans.accept(&self.id, &made.record.manifest, &cancel).await.map_err(boxed)?;
         made.took = began.elapsed();
         made.record.seconds = made.took.as_secs_f64();
         self.keep(made).await
@@ -128,9 +138,10 @@ impl CellTask {
         let image = loop {
             let (builder, attempt) = (address(&engine), 1 + u32::from(retried.is_some()));
             self.events.emit(Event::CellStarted { cell: self.id.clone(), builder, attempt });
-            match engine.build(request.clone()).await {
+            match self.attempt(&engine, request.clone()).await {
                 Ok(image) => break image,
-                Err(error) => {
+                Err(Trial::Service(error)) => return Err(boxed(error)),
+                Err(Trial::Engine(error)) => {
                     let cause = error.to_string();
                     engine = self.another(&engine, error, retried.is_some(), &cancel).await.map_err(boxed)?;
                     let text = format!("{cause}; built again on `{}`", address(&engine));
@@ -154,6 +165,19 @@ impl CellTask {
         let (sources, contents) = (self.judged.sources.clone()?, self.judged.contents.clone()?);
         let results = self.results.clone();
         tokio::task::spawn_blocking(move || sources.of_build(&contents, &reads, &results)).await.ok()
+    }
+
+    /// One try on `engine`, with the services that it takes.
+    async fn attempt(&self, engine: &Arc<dyn Engine>, mut request: BuildRequest) -> Result<BuiltImage, Trial> {
+        let attached = self.shared.services.attach(&self.services, &self.id.platform, engine, &self.results).await?;
+        for service in &attached {
+            service.enter(&mut request);
+        }
+        let built = engine.build(request).await;
+        match casualty(&attached, built.as_ref().err()).await {
+            Some(error) => Err(Trial::Service(error)),
+            None => built.map_err(Trial::Engine),
+        }
     }
 
     /// The engine for a second try, where the failure is one that a second try may cure and there was none yet.

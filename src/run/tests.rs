@@ -217,7 +217,10 @@ async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     let mirror = Arc::new(Mirror::new(client, layout.clone(), Outside::default(), plan));
     let prepared = build::prepare(plan, &selected, state, &Inputs::default()).expect("it can be prepared");
     let scans = Arc::new(scans::Scans::load(plan, state, &layout));
-    let mut cells = Cells::new(&selected, prepared, &builders, mirror, scans, state, Arc::new(NoEvents));
+    let services =
+        Arc::new(services::Services::new(plan, &selected, state, Arc::new(NoEvents), &CancellationToken::new()));
+    let shared = task::Shared { mirror, scans, services };
+    let mut cells = Cells::new(&selected, prepared, &builders, shared, state, Arc::new(NoEvents));
     cells.run(None, OnFailure::KeepGoing, &CancellationToken::new()).await.expect("the graph has no cycle");
     let mut outcome = cells.outcome(plan);
     outcome.matrix.indexes = name_complete_indexes(plan, state, &layout).expect("the layout takes them").reports;

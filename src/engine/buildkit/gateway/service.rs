@@ -19,6 +19,7 @@ use super::process::{Exit, Process, Said};
 use crate::base::ByteSize;
 use crate::engine::buildkit::connect::MESSAGE_LIMIT;
 use crate::engine::buildkit::engine::{BuildKitEngine, Shared};
+use crate::engine::buildkit::fault;
 use crate::engine::buildkit::proto::containerd::services::content::v1::content_server::ContentServer;
 use crate::engine::buildkit::proto::grpc::health::v1::health_server::HealthServer;
 use crate::engine::buildkit::proto::pb;
@@ -69,7 +70,7 @@ impl BuildKitEngine {
         request: ServiceRequest,
     ) -> Result<ServiceHandle, EngineError> {
         let up = async {
-            let bridge = open(&self.shared).await.map_err(|status| failed(&request, words::status(&status)))?;
+            let bridge = open(&self.shared).await.map_err(|status| refused(&self.shared, &request, &status))?;
             start(&self.shared, Arc::new(bridge), &request).await
         };
         tokio::select! {
@@ -86,6 +87,14 @@ fn cancelled(request: &ServiceRequest) -> EngineError {
 
 fn failed(request: &ServiceRequest, reason: String) -> EngineError {
     EngineError::Service { service: request.name.clone(), reason, help: None, output: Vec::new() }
+}
+
+/// What the daemon said no to; that it is gone is another matter.
+fn refused(shared: &Shared, request: &ServiceRequest, status: &Status) -> EngineError {
+    if fault::is_loss(status) {
+        return shared.lost(&words::status(status));
+    }
+    failed(request, words::status(status))
 }
 
 /// Opens a build with a session that serves the image.
@@ -170,11 +179,11 @@ async fn launch(
         .await
         .map_err(|error| EngineError::BadResult { reason: error.to_string() })??;
     let meta = meta(request, &config, port)?;
-    let wrong = |status: Status| failed(request, words::status(&status));
+    let wrong = |status: Status| refused(shared, request, &status);
     let image = definition::image(&request.image.digest, &request.platform, bridge.session());
     let root = bridge.solve(image).await.map_err(wrong)?;
     let mut mounts = vec![pb::Mount { dest: "/".to_owned(), result_id: root, ..pb::Mount::default() }];
-    mounts.extend(files(&bridge, request).await?);
+    mounts.extend(files(shared, &bridge, request).await?);
     let container =
         bridge.container(mounts, &request.platform, &request.extra_hosts, &request.name).await.map_err(wrong)?;
     let process = Process::start(&bridge, &container, meta.clone()).await.map_err(wrong)?;
@@ -234,7 +243,7 @@ fn last_wins(entries: Vec<String>) -> Vec<String> {
 }
 
 /// Mounts for the request's files: one directory, each file mounted from it at its place.
-async fn files(bridge: &Bridge, request: &ServiceRequest) -> Result<Vec<pb::Mount>, EngineError> {
+async fn files(shared: &Shared, bridge: &Bridge, request: &ServiceRequest) -> Result<Vec<pb::Mount>, EngineError> {
     if request.files.is_empty() {
         return Ok(Vec::new());
     }
@@ -244,7 +253,7 @@ async fn files(bridge: &Bridge, request: &ServiceRequest) -> Result<Vec<pb::Moun
     let named = |(at, file): (usize, &ServiceFile)| (format!("/{at}"), file.bytes.clone());
     let contents: Vec<(String, Vec<u8>)> = request.files.iter().enumerate().map(named).collect();
     let directory =
-        bridge.solve(definition::files(&contents)).await.map_err(|status| failed(request, words::status(&status)))?;
+        bridge.solve(definition::files(&contents)).await.map_err(|status| refused(shared, request, &status))?;
     let mount = |(file, (name, _)): (&ServiceFile, &(String, Vec<u8>))| pb::Mount {
         dest: file.path.clone(),
         selector: name.clone(),

@@ -28,11 +28,8 @@ mod record;
 mod recorder;
 mod scans;
 mod scheduler;
-<<<<<<< HEAD
-mod sizes;
-=======
 mod services;
->>>>>>> 280f520 (run: services run while the cells that need them are built)
+mod sizes;
 mod state;
 mod status;
 mod task;
@@ -57,11 +54,8 @@ pub use recorder::Recorder;
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
 };
-<<<<<<< HEAD
-pub use sizes::{Sizes, sizes};
-=======
 pub use services::ServiceFailure;
->>>>>>> 280f520 (run: services run while the cells that need them are built)
+pub use sizes::{Sizes, sizes};
 pub use state::{StateDir, StateLock};
 pub use status::{is_shown, status};
 pub use transcript::{Line, Transcript, Weight};

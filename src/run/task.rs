@@ -131,7 +131,7 @@ impl CellTask {
             return Err(boxed(RunError::Internal { message: format!("{} has no builder", self.id) }));
         };
         let mut engine = self.posts.engine(lane, &self.id.platform, &prepared.build).await.map_err(boxed)?;
-        let outside = self.mirror.outside().of_cell(&prepared.build, &engine.capabilities().native);
+        let outside = self.shared.mirror.outside().of_cell(&prepared.build, &engine.capabilities().native);
         let events = Arc::clone(&self.events);
         let request = prepared.request(&self.id, &self.results, outside, events, cancel.clone()).map_err(boxed)?;
         let mut retried = None;

@@ -140,6 +140,17 @@ impl Platform {
         full.strip_prefix("linux/").unwrap_or(&full).replace('/', "-")
     }
 
+    /// Whether an image whose config says `os`, `architecture` and `variant` is one for this platform.
+    ///
+    /// Many images, also official ones, leave the variant out of the config while their index has it; so an absent variant
+    /// contradicts nothing, a written one must be the same. Nothing that is no platform is for any.
+    pub fn is_said_by(&self, os: &str, architecture: &str, variant: Option<&str>) -> bool {
+        let variant = variant.filter(|variant| !variant.is_empty());
+        Self::from_parts(os, architecture, variant).is_ok_and(|said| {
+            said == *self || (variant.is_none() && said.os == self.os && said.architecture == self.architecture)
+        })
+    }
+
     /// Whether programs of `self` run on a machine of `host` as they are: the same platform, or a lower level of it.
     pub fn runs_on(&self, host: &Self) -> bool {
         if self.os != host.os || self.architecture != host.architecture {
@@ -251,6 +262,32 @@ mod tests {
 
     fn parsed(text: &str) -> String {
         text.parse::<Platform>().map_or_else(|error| format!("error: {error}"), |platform| platform.to_string())
+    }
+
+    #[test]
+    fn a_config_may_leave_the_variant_out_and_must_not_contradict() {
+        let said = |wanted: &str, architecture: &str, variant: Option<&str>| {
+            wanted.parse::<Platform>().unwrap().is_said_by("linux", architecture, variant)
+        };
+        for (wanted, architecture, variant) in [
+            ("arm/v7", "arm", None),
+            ("arm/v6", "arm", None),
+            ("arm/v6", "arm", Some("")),
+            ("arm/v7", "arm", Some("7")),
+            ("arm64", "arm64", Some("v8")),
+            ("amd64/v2", "amd64", None),
+        ] {
+            assert!(said(wanted, architecture, variant), "{wanted} {architecture} {variant:?}");
+        }
+        for (wanted, architecture, variant) in [
+            ("arm/v7", "arm", Some("v6")),
+            ("arm/v6", "arm", Some("v7")),
+            ("arm64", "arm", None),
+            ("amd64", "amd64", Some("v3")),
+            ("amd64", "", None),
+        ] {
+            assert!(!said(wanted, architecture, variant), "{wanted} {architecture} {variant:?}");
+        }
     }
 
     #[test]

@@ -89,17 +89,9 @@ impl ImageConfig {
         Platform::from_parts(&self.os, &self.architecture, self.variant.as_deref()).map_err(|error| error.to_string())
     }
 
-    /// Whether the image is for `platform`.
-    ///
-    /// Many images, also official ones, leave the variant out of the config while their index has it; so an absent variant
-    /// contradicts nothing, a written one must be the same.
+    /// Whether the image is for `platform`, see [`Platform::is_said_by`].
     pub fn is_for(&self, platform: &Platform) -> bool {
-        self.platform().is_ok_and(|own| {
-            own == *platform
-                || (self.variant.is_none()
-                    && own.os() == platform.os()
-                    && own.architecture() == platform.architecture())
-        })
+        platform.is_said_by(&self.os, &self.architecture, self.variant.as_deref())
     }
 
     /// What it says, for errors: `linux/arm64`, or the raw fields where they are no platform.

@@ -227,11 +227,12 @@ impl Reader<'_> {
         }
         // Attestations are listed for `unknown/unknown`: nothing that runs, so nothing to compare.
         let Some(promised) = entry.and_then(platform_of) else { return Ok(()) };
-        let says = serde_json::from_slice::<ConfigBody>(&bytes).ok().and_then(|body| body.platform());
-        if says.as_ref() == Some(&promised) {
+        let body = serde_json::from_slice::<ConfigBody>(&bytes).ok();
+        if body.as_ref().is_some_and(|body| body.is_for(&promised)) {
             return Ok(());
         }
-        let says = says.map_or_else(|| "no platform".to_owned(), |says| format!("`{says}`"));
+        let says =
+            body.and_then(|body| body.platform()).map_or_else(|| "no platform".to_owned(), |says| format!("`{says}`"));
         Err(wrong(what(), format!("the index promises `{promised}`, it says {says}")))
     }
 

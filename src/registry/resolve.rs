@@ -48,6 +48,11 @@ impl ConfigBody {
     pub(super) fn platform(&self) -> Option<Platform> {
         Platform::from_parts(&self.os, &self.architecture, self.variant.as_deref()).ok()
     }
+
+    /// Whether the image is for `platform`, see [`Platform::is_said_by`].
+    pub(super) fn is_for(&self, platform: &Platform) -> bool {
+        platform.is_said_by(&self.os, &self.architecture, self.variant.as_deref())
+    }
 }
 
 impl RegistryClient {
@@ -101,10 +106,11 @@ impl RegistryClient {
     ) -> Result<Fetched, RegistryError> {
         let body: ManifestBody = parsed(&manifest, target)?;
         let config = self.pull_small_blob(reference.repository(), &body.config).await?;
-        let found = serde_json::from_slice::<ConfigBody>(&config).ok().and_then(|config| config.platform());
-        if found.as_ref() == Some(platform) {
+        let body = serde_json::from_slice::<ConfigBody>(&config).ok();
+        if body.as_ref().is_some_and(|body| body.is_for(platform)) {
             return Ok(manifest);
         }
+        let found = body.and_then(|body| body.platform());
         let found = found.map_or_else(|| "no platform".to_owned(), |found| format!("`{found}`"));
         if root.descriptor.digest == manifest.descriptor.digest {
             // A single-platform image: it simply is not there for this platform.

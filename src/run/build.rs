@@ -105,15 +105,19 @@ async fn run(
 ) -> Result<Outcome, RunError> {
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
-    let layout = open_layout(state)?;
-    layout.sweep()?;
-    for digest in heal(whole, state, &layout)? {
+    let (layout, healed) = blocking((plan, whole, state), |_, whole, state| {
+        let layout = open_layout(state)?;
+        layout.sweep()?;
+        let healed = heal(whole, state, &layout)?;
+        Ok((layout, healed))
+    })
+    .await?;
+    for digest in healed {
         let text =
             format!("blob {} was corrupt and is made again; what was there is in `layout/corrupt/`", digest.short());
         events.emit(Event::Warning { cell: None, text });
     }
-    let selected: Vec<&Cell> =
-        plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect();
+    let selected = selected(plan);
     events.emit(headline(plan, &selected));
     let bases = Bases::new(options.lock.clone().unwrap_or_default());
     let contents = Arc::new(Contents::open(state));
@@ -122,7 +126,7 @@ async fn run(
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
     tell_reused(&fresh, selected.len(), state, events.as_ref());
     let selected = todo;
-    let prepared = prepare(plan, &selected, state, &options.inputs)?;
+    let prepared = prepare_away((plan, whole, state), &selected, &options.inputs).await?;
     let platforms: Vec<Platform> =
         selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
     let connecting = Builders::connect(plan, &platforms, &options.builders, &layout, events.as_ref());
@@ -174,8 +178,12 @@ async fn run(
     let text =
         format!("{} came from the builders, {} went to them", ByteSize(outcome.received), ByteSize(outcome.sent));
     events.emit(Event::Detail { text });
-    match join(plan, whole, state, &layout) {
+    let joining = move |plan: &Plan, whole: &Plan, state: &StateDir| join(plan, whole, state, &layout);
+    match blocking((plan, whole, state), joining).await {
         Ok(joined) => {
+            for text in joined.shared {
+                events.emit(Event::Warning { cell: None, text });
+            }
             // A component that is not selected has an index of its own right, but is none of this run's results.
             let ran = |name: &ComponentName| outcome.matrix.cells.iter().any(|cell| cell.cell.component == *name);
             let indexes = joined.reports.into_iter().filter(|index| ran(&index.component)).collect();
@@ -194,6 +202,36 @@ async fn run(
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// The cells that a run is to bring about.
+fn selected(plan: &Plan) -> Vec<&Cell> {
+    plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect()
+}
+
+/// [`prepare`], away from the reactor.
+async fn prepare_away(
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
+    selected: &[&Cell],
+    inputs: &Inputs,
+) -> Result<Vec<Option<Arc<Prepared>>>, RunError> {
+    let (ids, inputs) = (selected.iter().map(|cell| cell.id.clone()).collect::<Vec<_>>(), inputs.clone());
+    let work = move |plan: &Plan, _: &Plan, state: &StateDir| {
+        let cells: Vec<&Cell> = ids.iter().filter_map(|id| plan.cell(id)).collect();
+        prepare(plan, &cells, state, &inputs)
+    };
+    blocking((plan, whole, state), work).await
+}
+
+/// Runs the work of files and hashes away from the reactor, on which builders and registries wait for answers.
+async fn blocking<T: Send + 'static>(
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
+    work: impl FnOnce(&Plan, &Plan, &StateDir) -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    let (plan, whole, state) = (plan.clone(), whole.clone(), state.clone());
+    tokio::task::spawn_blocking(move || work(&plan, &whole, &state))
+        .await
+        .unwrap_or_else(|error| Err(RunError::Internal { message: error.to_string() }))
 }
 
 /// An error and its source.
@@ -350,7 +388,7 @@ fn join(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<
     if !plan.subset.platforms {
         return Ok(named);
     }
-    let mut joined = Joined { troubles: named.troubles, ..Joined::default() };
+    let mut joined = Joined { troubles: named.troubles, shared: named.shared, ..Joined::default() };
     for component in included(plan) {
         match whole_index(plan, component, state, layout) {
             Ok(found) => joined.reports.extend(found.map(|(report, _)| report)),

@@ -18,12 +18,15 @@ pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec
     let mut moved = Vec::new();
     for cell in &plan.cells {
         let Some(record) = CellRecord::load(state, &cell.id)? else { continue };
-        // Each round moves one blob away, so this ends.
-        while let Some(digest) = first_bad(layout, &record.manifest) {
-            if !layout.quarantine(&digest)? {
-                break;
+        // The upstream index may name platforms that were never brought; its own bytes are what its entries go by.
+        for root in std::iter::once(&record.manifest).chain(&record.attestations).chain(&record.upstream) {
+            // Each round moves one blob away, so this ends.
+            while let Some(digest) = first_bad(layout, root) {
+                if !layout.quarantine(&digest)? {
+                    break;
+                }
+                moved.push(digest);
             }
-            moved.push(digest);
         }
     }
     for digest in suspects(state)? {
@@ -101,10 +104,11 @@ pub fn suspect(state: &StateDir, digests: impl IntoIterator<Item = Digest>) -> R
     write_atomically(&path, text.as_bytes()).map_err(|source| RunError::state("write", &path, source))
 }
 
-/// Opens the layout for a build. An `index.json` that cannot be understood is moved away: it is written again from the
-/// cells' records.
+/// Opens the layout for a build. An `index.json` or `oci-layout` that cannot be understood is moved away: the one is
+/// written again from the cells' records, the other has but one thing to say.
 pub(super) fn open_layout(state: &StateDir) -> Result<Layout, RunError> {
     let directory = state.layout();
+    Layout::set_aside_torn_marker(&directory)?;
     let layout = Layout::create(&directory)?;
     match layout.index() {
         Err(StoreError::NotALayout { path, .. }) => {

@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
+use super::owners::Owners;
 use super::status::included;
 use super::{CellRecord, IndexReport, RunError, StateDir};
 use crate::base::{Descriptor, ErrorClass, Failure as _, MediaKind, Reference};
@@ -18,13 +21,16 @@ pub(super) struct Joined {
     pub(super) reports: Vec<IndexReport>,
     /// Why components whose cells are there have none. One component's trouble is none of the others'.
     pub(super) troubles: Vec<RunError>,
+    /// Names that another project on the same state directory has too, in sentences.
+    pub(super) shared: Vec<String>,
 }
 
 /// Joins the images of every component whose cells are all there into its index, and makes `index.json` name exactly these.
 ///
 /// `plan` must hold the whole matrix of the project. Works from the cells' records, so that equal records give equal indexes
 /// whatever was built in this run. Names of components that have a hole, of earlier tags and of components that are gone
-/// are taken away: a name in `index.json` stands for something complete.
+/// are taken away: a name in `index.json` stands for something complete. Names that another project on this state directory
+/// wrote stay.
 pub(super) fn name_complete_indexes(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Joined, RunError> {
     let mut joined = Joined::default();
     let mut set: Vec<(Reference, Descriptor)> = Vec::new();
@@ -43,14 +49,26 @@ pub(super) fn name_complete_indexes(plan: &Plan, state: &StateDir, layout: &Layo
     }
     // What can be built by name only is judged when it is named; until then what is there of it stays.
     let unselected = plan.unselected.iter().flat_map(|one| &one.references);
-    let known: Vec<String> =
+    let known: BTreeSet<String> =
         set.iter().map(|(reference, _)| reference).chain(unselected).map(ToString::to_string).collect();
+    let mut owners = Owners::load(state)?;
+    let others = owners.others(plan, state);
     let gone: Vec<Reference> = names(layout)?
         .into_iter()
-        .filter(|(name, _)| !known.contains(name))
+        .filter(|(name, _)| !known.contains(name) && !others.contains_key(name.as_str()))
         .filter_map(|(name, _)| name.parse().ok())
         .collect();
+    joined.shared = known
+        .iter()
+        .filter_map(|name| {
+            let file = others.get(name.as_str())?.display();
+            Some(format!(
+                "`{name}` is a name of `{file}` too, which uses the same state directory: the last build wins"
+            ))
+        })
+        .collect();
     publish_names(layout, &set, &gone)?;
+    owners.set(plan, known, state)?;
     joined.reports.sort_by(|left, right| left.component.cmp(&right.component));
     Ok(joined)
 }

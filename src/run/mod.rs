@@ -21,6 +21,7 @@ mod mirror;
 mod named;
 mod outcome;
 mod outside;
+mod owners;
 mod posts;
 mod prefetch;
 mod publish;

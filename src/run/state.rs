@@ -21,6 +21,7 @@ use crate::event::{Event, EventSink};
 /// logs/NAME/service.log     what a service wrote when it last ran
 /// rendered/DIGEST/      rendered Dockerfile templates
 /// runs/last.json        times, builders and failures of the last build
+/// names.json            which project wrote which names of the layout
 /// last-run.json         how the last runs ended for cells without an image
 /// bases.lock            what of the outside `layout/` holds for builds without a network
 /// scans.json            what was found in layers, so that none is looked into twice

@@ -448,3 +448,79 @@ async fn every_cell_has_a_whole_log() {
     assert_eq!(text, "builder unix:///fake\nbuilt 2.0 s\n");
     assert_eq!(*told.lock().expect("not poisoned"), 2);
 }
+
+#[tokio::test]
+async fn projects_on_one_state_directory_keep_each_others_names() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let state = state_in(directory.path());
+    let project = |name: &str, file: &str| {
+        let mut plan = plan_of(&[(name, None)]);
+        plan.file = directory.path().join(file);
+        std::fs::write(&plan.file, "").expect("writable");
+        plan
+    };
+    let (mut first, second) = (project("web", "catamaran.toml"), project("job", "docker-bake.hcl"));
+    let named = || {
+        let layout = Layout::open(state.layout()).expect("a layout");
+        names(&layout).expect("it can be read").into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    drop(run_cells(&first, &state, &[]).await);
+    drop(run_cells(&second, &state, &[]).await);
+    let both = ["registry.example.com/job:v1", "registry.example.com/web:v1"];
+    assert_eq!(named(), both);
+    // Its own old names go all the same, and so do those of a project that is gone.
+    first.components[0].references = vec!["registry.example.com/web:v2".parse().expect("a reference")];
+    drop(run_cells(&first, &state, &[]).await);
+    assert_eq!(named(), ["registry.example.com/job:v1", "registry.example.com/web:v2"]);
+    std::fs::remove_file(&second.file).expect("it is there");
+    drop(run_cells(&first, &state, &[]).await);
+    assert_eq!(named(), ["registry.example.com/web:v2"]);
+    let layout = Layout::open(state.layout()).expect("a layout");
+    let third = project("web", "other.toml");
+    drop(run_cells(&third, &state, &[]).await);
+    first.components[0].references.clone_from(&third.components[0].references);
+    let shared = name_complete_indexes(&first, &state, &layout).expect("the layout takes them").shared;
+    assert!(shared.len() == 1 && shared[0].contains("other.toml"), "{shared:?}");
+}
+
+#[tokio::test]
+async fn a_torn_marker_is_written_again_and_another_version_is_left_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (plan, state) = (three(), state_in(directory.path()));
+    drop(run_cells(&plan, &state, &[]).await);
+    let marker = state.layout().join("oci-layout");
+    for torn in ["", "{\"imageLayoutVer", "[]"] {
+        std::fs::write(&marker, torn).expect("writable");
+        heal::open_layout(&state).expect("it is put right");
+        assert!(status(&plan, &state).expect("it can be read").is_complete());
+    }
+    std::fs::write(&marker, "{\"imageLayoutVersion\":\"2.0.0\"}").expect("writable");
+    assert!(heal::open_layout(&state).is_err());
+    assert!(std::fs::read_to_string(&marker).expect("it is there").contains("2.0.0"));
+}
+
+#[tokio::test]
+async fn what_belongs_to_an_image_heals_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (plan, state) = (three(), state_in(directory.path()));
+    drop(run_cells(&plan, &state, &[]).await);
+    let layout = Layout::open(state.layout()).expect("a layout");
+    let mut record = CellRecord::load(&state, &id("job/amd64")).expect("it can be read").expect("it is there");
+    let config = layout.put(media_type::CONFIG, b"{}").expect("stored");
+    let attestation = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::MANIFEST, "config": config, "layers": [],
+    });
+    let attestation = layout.put(media_type::MANIFEST, attestation.to_string().as_bytes()).expect("stored");
+    // Names a platform that was never brought.
+    let absent = Descriptor::of(media_type::MANIFEST, b"elsewhere");
+    let upstream = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [absent]});
+    let upstream = layout.put(media_type::INDEX, upstream.to_string().as_bytes()).expect("stored");
+    record.attestations = vec![attestation.clone()];
+    record.upstream = Some(upstream.clone());
+    record.save(&state).expect("it can be written");
+    assert_eq!(heal::heal(&plan, &state, &layout).expect("it can be read"), []);
+    corrupt(&state, &attestation);
+    corrupt(&state, &upstream);
+    let moved = heal::heal(&plan, &state, &layout).expect("it can be read");
+    assert_eq!(BTreeSet::from_iter(moved), BTreeSet::from([attestation.digest, upstream.digest]));
+}

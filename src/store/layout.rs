@@ -44,7 +44,7 @@ impl Layout {
             let path = layout.root().join(directory);
             // Looked at first: making a directory would follow a link that stands there.
             refuse_link(&path)?;
-            fs::create_dir_all(&path).map_err(|source| io_error("create", &path, source))?;
+            make_directory(&path)?;
         }
         match look(&layout.root().join("oci-layout"))? {
             Found::Nothing => layout.replace_file("oci-layout", MARKER.as_bytes())?,
@@ -82,6 +82,22 @@ impl Layout {
             Some(other) => Err(StoreError::NotALayout { path: marker, reason: format!("its version is `{other}`") }),
             None => Err(StoreError::NotALayout { path: marker, reason: "it has no imageLayoutVersion".to_owned() }),
         }
+    }
+
+    /// Moves an `oci-layout` file aside, to `oci-layout.corrupt`, that says nothing that can be understood, so that
+    /// [`Layout::create`] writes it again; tells whether there was one. One of another version is left alone: the rest of
+    /// that layout may mean something else than we know.
+    pub fn set_aside_torn_marker(root: &Path) -> Result<bool, StoreError> {
+        let marker = root.join("oci-layout");
+        let Found::File(_) = look(&marker)? else { return Ok(false) };
+        let text = read_bounded(&marker, 4096).unwrap_or_default();
+        let value = serde_json::from_slice::<serde_json::Value>(&text).ok();
+        if value.is_some_and(|value| value.get("imageLayoutVersion").is_some_and(serde_json::Value::is_string)) {
+            return Ok(false);
+        }
+        let aside = root.join("oci-layout.corrupt");
+        fs::rename(&marker, &aside).map_err(|source| io_error("move a file to", &aside, source))?;
+        Ok(true)
     }
 
     /// The directory.
@@ -155,7 +171,7 @@ impl Layout {
         }
         let directory = self.root().join("corrupt");
         refuse_link(&directory)?;
-        fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+        make_directory(&directory)?;
         let mut target = directory.join(digest.hex());
         let mut number = 1;
         while look(&target)? != Found::Nothing {
@@ -257,6 +273,19 @@ impl BlobSource for Layout {
             .map_err(|error| StoreError::from_read(error, self.blob_path(&descriptor.digest)))?;
         Ok(bytes)
     }
+}
+
+/// Makes a directory and those above it that are missing, each durable: what is fsynced below a directory whose own name
+/// is not would be gone with it after a power cut.
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
+    for made in missing {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_directory(above)?;
+    }
+    Ok(())
 }
 
 /// A link below the root would lead reads and writes out of the layout.

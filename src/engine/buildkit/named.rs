@@ -59,10 +59,7 @@ fn check_image(layout: &Layout, name: &str, root: &Descriptor, wanted: &Platform
         span: None,
     };
     if let Some(config) = &document.config {
-        let found = config_platform(layout, config)?;
-        if found.as_ref() != Ok(wanted) {
-            return Err(wrong(found.map_or_else(|text| text, |platform| platform.to_string())));
-        }
+        config_is_for(layout, config, wanted)?.map_err(wrong)?;
         return Ok(NamedImage { key: format!("{}::{wanted}", context_name(name)), root: root.clone() });
     }
     let platforms: Vec<Platform> = document.manifests.iter().filter_map(entry_platform).collect();
@@ -81,8 +78,12 @@ pub(super) fn read_document(layout: &Layout, descriptor: &Descriptor) -> Result<
         .map_err(|error| EngineError::BadResult { reason: format!("`{}` is no manifest: {error}", descriptor.digest) })
 }
 
-/// The platform that a config says, or what it says instead.
-pub(super) fn config_platform(layout: &Layout, config: &Descriptor) -> Result<Result<Platform, String>, EngineError> {
+/// Whether a config says that its image is for `wanted` ([`Platform::is_said_by`]); the inner error is what it says instead.
+pub(super) fn config_is_for(
+    layout: &Layout,
+    config: &Descriptor,
+    wanted: &Platform,
+) -> Result<Result<(), String>, EngineError> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(default)]
@@ -97,8 +98,11 @@ pub(super) fn config_platform(layout: &Layout, config: &Descriptor) -> Result<Re
         reason: format!("`{}` is no image config: {error}", config.digest),
     })?;
     let Config { os, architecture, variant } = config;
-    Ok(Platform::from_parts(&os, &architecture, variant.as_deref().filter(|variant| !variant.is_empty()))
-        .map_err(|_| Printable(&format!("{os}/{architecture}")).to_string()))
+    if wanted.is_said_by(&os, &architecture, variant.as_deref()) {
+        return Ok(Ok(()));
+    }
+    Ok(Err(Platform::from_parts(&os, &architecture, variant.as_deref().filter(|variant| !variant.is_empty()))
+        .map_or_else(|_| Printable(&format!("{os}/{architecture}")).to_string(), |says| says.to_string())))
 }
 
 /// The platform of an index entry, where it is one of an image.

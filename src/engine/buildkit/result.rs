@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::named::{config_platform, entry_platform, is_attestation, read_document};
+use super::named::{config_is_for, entry_platform, is_attestation, read_document};
 use crate::base::{Descriptor, MediaKind, Platform};
 use crate::engine::EngineError;
 use crate::store::{Layout, StoreError};
@@ -47,12 +47,8 @@ pub(super) fn read(
         document.config.iter().chain(&document.layers).try_for_each(|blob| present(layout, blob))?;
     }
     // The daemon only warns when a `FROM --platform` led it elsewhere.
-    let platform = match config_platform(layout, config)? {
-        Ok(platform) if platform == *wanted => platform,
-        Ok(platform) => return Err(wrong(wanted, platform.to_string())),
-        Err(text) => return Err(wrong(wanted, text)),
-    };
-    Ok(Found { manifest: manifest.bare(), platform, attestations })
+    config_is_for(layout, config, wanted)?.map_err(|says| wrong(wanted, says))?;
+    Ok(Found { manifest: manifest.bare(), platform: wanted.clone(), attestations })
 }
 
 fn bad(reason: String) -> EngineError {

@@ -16,8 +16,11 @@ const PREFIX: &str = "catamaran-";
 /// The name of the daemon's socket. One letter, because every byte of the path counts.
 const SOCKET: &str = "s";
 
-/// Age from which a directory without a living daemon is certainly not about to get one.
+/// Age from which a directory without a living daemon is certainly not about to get one: longer than any start takes.
 const STALE: Duration = Duration::from_secs(600);
+
+/// Age from which a socket that refuses was listened on before: a daemon listens right after it has bound.
+const BOUND: Duration = Duration::from_secs(10);
 
 /// A private directory that lives as long as one daemon. Removed when dropped, unless it was handed over.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ fn sweep(parent: &Path) {
     let user = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == user && is_old(&meta));
+            && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == user);
         if ours && is_dead(&entry.path()) {
             sys::remove_cgroup(&entry.file_name().to_string_lossy());
             // Somebody else may be sweeping, too.
@@ -81,13 +84,23 @@ fn sweep(parent: &Path) {
     }
 }
 
-fn is_old(meta: &fs::Metadata) -> bool {
-    meta.modified().is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > STALE))
+fn is_older(path: &Path, than: Duration) -> bool {
+    fs::symlink_metadata(path)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > than))
 }
 
-/// A socket that nobody listens on any more refuses; other directories of that name are not ours to judge.
+/// A socket that nobody listens on any more refuses. Where there is none yet, the daemon never came to it if that is long
+/// ago; other directories of that name are not ours to judge.
 fn is_dead(folder: &Path) -> bool {
-    UnixStream::connect(folder.join(SOCKET)).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let socket = folder.join(SOCKET);
+    match UnixStream::connect(&socket) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => is_older(&socket, BOUND),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            folder.join("config").is_dir() && is_older(folder, STALE)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -96,13 +109,14 @@ mod tests {
 
     use super::*;
 
+    /// Its owner may set any time, also of a socket, which cannot be opened.
     fn age(path: &Path) {
-        let long_ago = SystemTime::now() - 2 * STALE;
-        fs::File::open(path).expect("a folder").set_modified(long_ago).expect("its owner may");
+        let status = std::process::Command::new("touch").args(["-h", "-d", "1 hour ago"]).arg(path).status();
+        assert!(status.expect("touch is everywhere").success());
     }
 
     #[test]
-    fn only_old_directories_with_a_dead_socket_are_swept() {
+    fn only_directories_of_dead_daemons_are_swept() {
         let parent = tempfile::tempdir().expect("a folder");
         let make = |name: &str| {
             let path = parent.path().join(name);
@@ -112,16 +126,31 @@ mod tests {
         };
         let (dead, listener) = make("catamaran-dead");
         drop(listener);
-        let (fresh, listener) = make("catamaran-fresh");
+        let (bound, listener) = make("catamaran-bound");
         drop(listener);
         let (alive, _listening) = make("catamaran-alive");
         let (other, listener) = make("other");
         drop(listener);
         for path in [&dead, &alive, &other] {
-            age(path);
+            age(&path.join(SOCKET));
         }
+        let without = |name: &str, config: bool| {
+            let path = parent.path().join(name);
+            fs::create_dir_all(if config { path.join("config") } else { path.clone() }).expect("a folder");
+            path
+        };
+        let (never, starting, foreign) = (
+            without("catamaran-never", true),
+            without("catamaran-starting", true),
+            without("catamaran-foreign", false),
+        );
+        age(&never);
+        age(&foreign);
         let new = RunDir::new(parent.path()).expect("a writable folder");
-        assert!(!dead.exists() && fresh.exists() && alive.exists() && other.exists());
+        assert!(!dead.exists() && !never.exists());
+        for kept in [&bound, &alive, &other, &starting, &foreign] {
+            assert!(kept.exists(), "{}", kept.display());
+        }
         let path = new.path().to_owned();
         assert_eq!(new.socket(), Some(path.join("s")));
         drop(new);

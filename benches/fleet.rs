@@ -3,7 +3,8 @@
 //! `cargo bench --bench fleet [-- --runs N]`. Cold is an empty builder cache and no earlier result; cached is the same
 //! command again with everything in the builder's cache, for catamaran with `--force`, so that it asks the builder; no-op is
 //! it again without, when catamaran finds that nothing has changed, against the same warm run of bake. For bake the results go to OCI directories, for catamaran to its
-//! layout. Medians, ratios and the peak memory of catamaran are printed; `scripts/setup bench` installs the parts.
+//! layout. With `-- --many` instead: 1,000 cells over 100,000 files are built once, and then only found to be unchanged, with a
+//! closed port for a builder. Medians, ratios and the peak memory of catamaran are printed; `scripts/setup bench` installs the parts.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -81,6 +82,41 @@ impl Times {
     }
 }
 
+/// 500 components of 200 files each for two platforms, all in one context.
+fn generate_many(folder: &Path) {
+    let mut project = "name = \"many\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\ncontext = \".\"\n".to_owned();
+    for component in 0..500 {
+        let sources = folder.join(format!("src/c{component:03}"));
+        fs::create_dir_all(&sources).expect("a folder");
+        for file in 0..200 {
+            fs::write(sources.join(format!("f{file:03}")), format!("{component} {file}\n").repeat(20)).expect("a file");
+        }
+        let dockerfile = format!("docker/c{component:03}");
+        fs::create_dir_all(folder.join(&dockerfile)).expect("a folder");
+        let text = format!("FROM scratch\nCOPY src/c{component:03} /\n");
+        fs::write(folder.join(&dockerfile).join("Dockerfile"), text).expect("a file");
+        project += &["[component.c", &format!("{component:03}"), "]\ndockerfile = \"", &dockerfile, "/Dockerfile\"\n"]
+            .concat();
+    }
+    fs::write(folder.join("catamaran.toml"), project).expect("a file");
+}
+
+/// How long it takes to find that nothing is to do.
+fn many(scratch: &Path, daemon: &Daemon, runs: usize) {
+    let folder = scratch.join("many");
+    generate_many(&folder);
+    let build = |builder: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catamaran"));
+        command.args(["build", "--progress", "plain", "--builder", builder]).current_dir(&folder);
+        timed(command)
+    };
+    println!("1,000 cells over 100,000 files: built in {:.0} s", build(&daemon.address).0.as_secs_f64());
+    let (times, memory): (Vec<f64>, Vec<u64>) =
+        (0..runs).map(|_| build("tcp://127.0.0.1:1")).map(|(took, memory)| (took.as_secs_f64(), memory)).unzip();
+    println!("  no-op   each run: {times:.2?}, median {:.2} s", median(&times));
+    println!("  peak memory {} MB", memory.into_iter().max().unwrap_or(0) / 1_000_000);
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let runs: usize = arguments
@@ -89,9 +125,12 @@ fn main() {
         .and_then(|at| arguments.get(at + 1)?.parse().ok())
         .unwrap_or(3);
     let scratch = tempfile::tempdir().expect("a scratch folder");
+    let daemon = Daemon::start(&tools(), scratch.path());
+    if arguments.iter().any(|argument| argument == "--many") {
+        return many(scratch.path(), &daemon, runs);
+    }
     let fleet = scratch.path().join("fleet");
     generate(&fleet);
-    let daemon = Daemon::start(&tools(), scratch.path());
     let buildx = || {
         let mut command = Command::new(tools().join("buildx"));
         command.env("BUILDX_CONFIG", scratch.path().join("buildx")).current_dir(&fleet);

@@ -56,7 +56,7 @@ pub(super) struct GlobalArgs {
     pub(super) state: Option<PathBuf>,
     /// Set a variable of [vars], over everything else; with a bake file also TARGET.KEY=VALUE [repeatable].
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, global = true)]
-    pub(super) set: Vec<(String, String)>,
+    pub(super) set: Vec<Setting>,
     /// Say more.
     #[arg(short, long, global = true)]
     pub(super) verbose: bool,
@@ -287,10 +287,22 @@ pub(super) enum PrintFormat {
     Bake,
 }
 
-/// `NAME=VALUE`.
-fn assignment(text: &str) -> Result<(String, String), String> {
+/// What one `--set` says.
+#[derive(Debug, Clone)]
+pub(super) enum Setting {
+    /// `NAME=VALUE`: a variable.
+    Variable(String, String),
+    /// `TARGET.KEY[.SUB][+]=VALUE`, or `TARGET.args.NAME` for the value of the environment: bake takes it apart.
+    Override(String),
+}
+
+fn assignment(text: &str) -> Result<Setting, String> {
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    if name.contains('.') {
+        return Ok(Setting::Override(text.to_owned()));
+    }
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some((name, value)) if !name.is_empty() => Ok(Setting::Variable(name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::Environment;
-use super::args::{ForceArgs, GlobalArgs, SelectArgs, ToArgs};
+use super::args::{ForceArgs, GlobalArgs, SelectArgs, Setting, ToArgs};
 use super::error::CliError;
 use crate::base::{CellId, CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
 use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, LockFile, Project, SecretSpec};
@@ -26,6 +26,8 @@ pub(super) struct Settings {
     files: Vec<PathBuf>,
     /// `--set`
     sets: Vec<(String, String)>,
+    /// `--set` of targets of a bake file
+    overrides: Vec<String>,
     state: Option<PathBuf>,
     /// `-v`
     pub(super) verbose: bool,
@@ -66,9 +68,17 @@ impl Settings {
         let expects_tls = !global.ca.is_empty();
         let mut ca: Vec<PathBuf> = global.ca.into_iter().map(from).collect();
         ca.extend(environment.get("SSL_CERT_FILE").map(|path| environment.directory.join(path)));
+        let (mut sets, mut overrides) = (Vec::new(), Vec::new());
+        for setting in global.set {
+            match setting {
+                Setting::Variable(name, value) => sets.push((name, value)),
+                Setting::Override(text) => overrides.push(text),
+            }
+        }
         Self {
             files: global.files.into_iter().map(from).collect(),
-            sets: global.set,
+            sets,
+            overrides,
             state: global.state.map(from),
             verbose: global.verbose,
             json: global.json,
@@ -101,20 +111,30 @@ impl Settings {
             files: self.files.clone(),
             environment: self.environment.variables().clone(),
             sets: self.sets.clone(),
+            overrides: self.overrides.clone(),
             names: names.iter().map(ToString::to_string).collect(),
         })?)
     }
 
+    /// Whether `plan --print` is about a project file: it is unless bake files are named, or there is no project at all.
+    pub(super) fn prints_project(&self) -> bool {
+        let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+        if self.files.is_empty() {
+            self.directory.ancestors().any(|folder| folder.join("catamaran.toml").is_file())
+        } else {
+            self.files.iter().all(named)
+        }
+    }
+
     /// The bake and compose files of `-f`, or of the usual names, as `docker buildx bake --print` gives them.
     pub(super) fn print_bake(&self, names: &[Selector]) -> Result<String, CliError> {
-        let (overrides, vars): (Vec<_>, Vec<_>) = self.sets.iter().cloned().partition(|(key, _)| key.contains('.'));
         let request = BakeRequest {
             directory: self.directory.clone(),
             files: self.files.clone(),
             environment: self.environment.variables().clone(),
             targets: names.iter().map(ToString::to_string).collect(),
-            overrides: overrides.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
-            vars,
+            overrides: self.overrides.clone(),
+            vars: self.sets.clone(),
             ..BakeRequest::default()
         };
         let resolved = config::resolve_bake(&request, &DiskFiles)?;

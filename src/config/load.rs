@@ -7,8 +7,9 @@ use super::discover::{Discovery, dependency, header_or_root};
 use super::document::{Entry, Table, Value, parse_toml};
 use super::files::{DiskFiles, ReadText};
 use super::native::{self, Native};
-use super::project::{ContextRef, ExternalSpec, Find, LoadRequest, Project};
+use super::project::{ComponentSpec, ContextRef, ExternalSpec, Find, LoadRequest, Project};
 use super::reader::{Reading, resolve};
+use super::solve::{AnnotationLevel, AnnotationSpec};
 use super::template::render;
 use super::vars::Scope;
 use super::{ConfigError, ConfigProblem};
@@ -24,6 +25,15 @@ pub(crate) const PROJECT_FILE: &str = "catamaran.toml";
 pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     if super::bake::is_asked_for(request)? {
         return super::bake::load_bake(request);
+    }
+    if let Some(first) = request.overrides.first() {
+        return Err(ConfigError::from(ConfigProblem::Invalid {
+            message: format!("`--set {first}` overrides a target of a bake file, and this is a project file"),
+            help: Some(
+                "set a variable (`--set NAME=VALUE`) that the file uses, or name a bake file with `-f`".to_owned(),
+            ),
+            span: None,
+        }));
     }
     let directory = std::path::absolute(&request.directory).unwrap_or_else(|_| request.directory.clone());
     let paths = if request.files.is_empty() {
@@ -53,7 +63,7 @@ pub fn load(request: &LoadRequest) -> Result<Project, ConfigError> {
     let vars = scope.variables(&table);
     let epoch = source_date_epoch(request, &mut problems);
     let mut reading = Reading::new(Box::new(|name| scope.get(name)));
-    let mut native = native::read(&table, &root, epoch, &mut reading);
+    let mut native = native::read(&table, &root, epoch, &request.environment, &mut reading);
     problems.append(&mut reading.problems);
     drop(reading);
     let finds = discover(&mut native, &root, &vars, &mut problems);
@@ -191,6 +201,31 @@ fn read_dependency(
     })
 }
 
+/// What git says as labels, and as annotations of manifests and index; what is written wins.
+fn add_metadata(
+    spec: &mut ComponentSpec,
+    metadata: &[(&'static str, Spanned<String>)],
+    epoch: Option<Epoch>,
+    tag: Option<&Spanned<Tag>>,
+) {
+    let mut all: Vec<(&str, Spanned<String>)> = metadata.to_vec();
+    let time = epoch.and_then(|epoch| jiff::Timestamp::from_second(i64::try_from(epoch.seconds()).ok()?).ok());
+    all.extend(time.map(|time| ("org.opencontainers.image.created", Spanned::unplaced(time.to_string()))));
+    if let Some(tag) = spec.tag.as_ref().or(tag) {
+        let version = Spanned { value: tag.value.to_string(), span: tag.span.clone() };
+        all.push(("org.opencontainers.image.version", version));
+    }
+    for (key, value) in all {
+        for level in [AnnotationLevel::Manifest, AnnotationLevel::Index] {
+            if !spec.solve.annotations.iter().any(|own| own.key == key && own.level == level) {
+                let (key, value) = (key.to_owned(), value.value.clone());
+                spec.solve.annotations.push(AnnotationSpec { level, platform: None, key, value });
+            }
+        }
+        spec.labels.entry(key.to_owned()).or_insert(value);
+    }
+}
+
 /// Fills in the defaults.
 fn finish(
     native: Native,
@@ -200,6 +235,7 @@ fn finish(
     vars: IndexMap<String, super::Variable>,
 ) -> Project {
     let context = native.context.unwrap_or_else(|| Spanned::unplaced(ContextRef::Directory(root.clone())));
+    let tag = native.tag.clone();
     let components = native.components.into_iter().map(|(name, raw)| {
         let mut spec = raw.rest;
         spec.span = header_or_root(raw.header.as_ref(), native.discover.as_ref());
@@ -214,6 +250,9 @@ fn finish(
         spec.context = own;
         for (key, value) in &native.labels {
             spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        if let Some(metadata) = &native.metadata {
+            add_metadata(&mut spec, metadata, native.epoch, tag.as_ref());
         }
         (name, spec)
     });

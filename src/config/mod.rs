@@ -24,9 +24,11 @@ mod project;
 mod reader;
 mod service;
 mod solve;
+mod solve_keys;
 mod template;
 mod vars;
 mod vary;
+mod versions;
 
 pub use bake::{BakeRequest, Resolved, load_bake, print_bake, resolve as resolve_bake};
 pub use error::{ConfigError, ConfigProblem};

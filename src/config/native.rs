@@ -1,4 +1,5 @@
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -8,6 +9,7 @@ use super::git;
 use super::project::{BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, SecretSpec, ServiceSpec, Variation};
 use super::reader::{Reading, TableReader, resolve};
 use super::service::service;
+use super::solve_keys;
 use super::vary::{self, Varied};
 use crate::base::{
     ComponentName, Epoch, InvalidPlatform, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, did_you_mean,
@@ -25,6 +27,8 @@ pub(super) struct Native {
     pub(super) arch_tags: bool,
     pub(super) epoch: Option<Epoch>,
     pub(super) labels: IndexMap<String, Spanned<String>>,
+    /// `metadata`: what git says, under the names of the image specification.
+    pub(super) metadata: Option<Vec<(&'static str, Spanned<String>)>>,
     pub(super) discover: Option<DiscoverSpec>,
     pub(super) components: IndexMap<ComponentName, RawComponent>,
     pub(super) externals: IndexMap<ComponentName, ExternalSpec>,
@@ -62,7 +66,13 @@ pub(super) struct NameTemplate<'a> {
 }
 
 /// Reads a whole project table. `root` is where git is asked.
-pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &mut Reading<'_>) -> Native {
+pub(super) fn read(
+    table: &Table,
+    root: &Path,
+    epoch: Option<Epoch>,
+    environment: &BTreeMap<String, String>,
+    reading: &mut Reading<'_>,
+) -> Native {
     let mut reader = TableReader::new("the project file".to_owned(), table);
     let mut out = Native { epoch, ..Native::default() };
     out.name = reader.take("name").and_then(|node| reading.nonempty("name", node));
@@ -76,6 +86,7 @@ pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &m
     out.registries = reader.take("registry").map(|node| registries(reading, node)).unwrap_or_default();
     out.context = reader.take("context").and_then(|node| context(reading, "context", node));
     out.arch_tags = reader.take("arch-tags").and_then(|node| reading.flag("arch-tags", node)).unwrap_or_default();
+    out.metadata = reader.take("metadata").and_then(|node| metadata(reading, node, root));
     out.labels = reader.take("labels").map(|node| texts(reading, "labels", node)).unwrap_or_default();
     // Read beforehand: everything else may use it.
     reader.take("vars");
@@ -86,7 +97,7 @@ pub(super) fn read(table: &Table, root: &Path, epoch: Option<Epoch>, reading: &m
     let varied = vary::vary(table, reading);
     for one in varied.components {
         let name = component_name(reading, "component", &one.name, &one.key);
-        let (Some(name), raw) = (name, component(reading, &names, &one)) else { continue };
+        let (Some(name), raw) = (name, component(reading, &names, &one, environment)) else { continue };
         if out.components.contains_key(&name) {
             let help = "give the matrix another `name`".to_owned();
             reading.invalid(&one.key, format!("there are two components `{name}`"), help);
@@ -162,6 +173,29 @@ fn epoch_key(reading: &mut Reading<'_>, node: &Node, root: &Path, out: &mut Nati
                 format!("`epoch = \"git\"` has no commit to take the time from: {error}"),
                 "commit first, or set SOURCE_DATE_EPOCH".to_owned(),
             ),
+        }
+    }
+}
+
+/// `metadata = "git"`: the commit and where it comes from (image-spec, "Pre-Defined Annotation Keys").
+fn metadata(reading: &mut Reading<'_>, node: &Node, root: &Path) -> Option<Vec<(&'static str, Spanned<String>)>> {
+    let text = reading.text("metadata", node)?;
+    if text.value != "git" {
+        let help = "write metadata = \"git\", or leave it out".to_owned();
+        reading.invalid(&node.span, format!("`metadata` cannot be `{}`", text.value), help);
+        return None;
+    }
+    let placed = |value: String| Spanned::new(value, node.span.clone());
+    match git::revision(root) {
+        Ok(revision) => {
+            let mut found = vec![("org.opencontainers.image.revision", placed(revision))];
+            found.extend(git::source(root).map(|source| ("org.opencontainers.image.source", placed(source))));
+            Some(found)
+        }
+        Err(error) => {
+            let help = "commit first, or leave it out".to_owned();
+            reading.invalid(&node.span, format!("`metadata = \"git\"` has no commit to tell of: {error}"), help);
+            None
         }
     }
 }
@@ -355,7 +389,12 @@ fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
     Some(DiscoverSpec { roots, exclude, directory: node.directory.to_path_buf() })
 }
 
-fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, varied: &Varied) -> RawComponent {
+fn component(
+    reading: &mut Reading<'_>,
+    names: &NameTemplate<'_>,
+    varied: &Varied,
+    environment: &BTreeMap<String, String>,
+) -> RawComponent {
     let mut reader = TableReader::new(format!("[component.{}]", varied.name), &varied.table);
     // Resolved before.
     reader.take("inherits");
@@ -407,6 +446,7 @@ fn component(reading: &mut Reading<'_>, names: &NameTemplate<'_>, varied: &Varie
         spec.extra_hosts =
             texts(reading, "extra-hosts", node).into_iter().map(|(host, address)| (host, address.value)).collect();
     }
+    solve_keys::read(&mut reader, reading, &mut spec, environment);
     reader.finish(reading);
     RawComponent { header: Some(varied.key.clone()), dockerfile, context: context_spec, rest: spec }
 }

@@ -19,6 +19,8 @@ pub struct LoadRequest {
     pub environment: BTreeMap<String, String>,
     /// `--set NAME=VALUE`, in order; the last one of a name wins, over everything else.
     pub sets: Vec<(String, String)>,
+    /// `--set TARGET.KEY…` in all forms of bake, in order, as typed.
+    pub overrides: Vec<String>,
     /// Names on the command line, as typed. Targets of a bake file that `default` does not reach are components only if
     /// they are named here.
     pub names: Vec<String>,

@@ -6,6 +6,7 @@ use super::document::{Entry, Node, Table, Value};
 use super::files::ReadText;
 use super::interpolate::{interpolate, mentioned, name_length};
 use super::reader::{Reading, TableReader};
+use super::versions::read_versions;
 use super::{ConfigProblem, LoadRequest, Origin, Variable};
 use crate::base::{SourceText, Span};
 
@@ -238,62 +239,7 @@ fn is_yaml(path: &std::path::Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml"))
 }
 
-type Values = IndexMap<String, (String, Span)>;
-
-/// `deps.yaml`: lines `name: version`. A name is upper-cased, everything but letters and digits becomes `_`, and `_VERSION`
-/// is added unless it is there: `golang: 1.25` is `GOLANG_VERSION`.
-pub(super) fn read_versions(source: &SourceText) -> Result<Values, Vec<ConfigProblem>> {
-    let mut values = Values::new();
-    let mut problems = Vec::new();
-    for (start, line) in lines(source.text()) {
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with('#') || trimmed == "---" || trimmed == "..." {
-            continue;
-        }
-        let span = source.span(start..start + line.len());
-        let pair = trimmed.split_once(':').filter(|(name, rest)| {
-            !name.trim().is_empty()
-                && (rest.is_empty() || rest.starts_with([' ', '\t']))
-                && !line.starts_with([' ', '\t'])
-        });
-        let value = pair.and_then(|(name, rest)| Some((name.trim(), yaml_scalar(rest.trim())?)));
-        let Some((name, value)) = value else {
-            problems.push(ConfigProblem::Invalid {
-                message: "not a `name: version` pair".to_owned(),
-                help: Some(
-                    "a versions file has one pair a line; keep lists and nested maps in another file".to_owned(),
-                ),
-                span: Some(span),
-            });
-            continue;
-        };
-        let mut upper: String = name
-            .trim_matches(['"', '\''])
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
-            .collect();
-        if !upper.ends_with("_VERSION") {
-            upper.push_str("_VERSION");
-        }
-        values.insert(upper, (value, span));
-    }
-    if problems.is_empty() { Ok(values) } else { Err(problems) }
-}
-
-/// A plain or quoted scalar on one line, a comment after it left out; nothing for any other YAML.
-fn yaml_scalar(text: &str) -> Option<String> {
-    for quote in ['"', '\''] {
-        if let Some(rest) = text.strip_prefix(quote) {
-            let (inner, after) = rest.split_once(quote)?;
-            let after = after.trim();
-            let plain = !inner.contains('\\') && (after.is_empty() || after.starts_with('#'));
-            return plain.then(|| inner.to_owned());
-        }
-    }
-    let text = if text.starts_with('#') { "" } else { text.split(" #").next().unwrap_or(text).trim() };
-    let special = text.is_empty() || text.starts_with(['[', '{', '&', '*', '!', '|', '>', '%', '@', '`', '-']);
-    (!special).then(|| text.to_owned())
-}
+pub(super) type Values = IndexMap<String, (String, Span)>;
 
 /// `.env`: `NAME=value` lines with comments, `export`, and quotes: single ones keep the text, in double ones and without
 /// quotes `${NAME}` means an earlier line or the environment.
@@ -365,7 +311,7 @@ fn env_value(text: &str, lookup: &mut dyn FnMut(&str) -> Option<String>) -> Resu
 }
 
 /// Lines with their offsets, line ends left out.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let skip = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut start = skip;
     text[skip..].split_inclusive('\n').map(move |line| {

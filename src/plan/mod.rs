@@ -4,6 +4,7 @@
 //! set of cells or excluded with its reason, every cell knows what it waits for, and every name is checked. Nothing is
 //! contacted and nothing is written. What a Dockerfile means beyond its graph is the builder's to judge.
 
+mod bake;
 mod draft;
 mod error;
 mod explain;
@@ -21,6 +22,7 @@ mod source;
 mod uses;
 mod vars;
 
+pub use bake::bake_document;
 pub use error::{PlanError, PlanProblem};
 pub use explain::{Setting, explain};
 pub use matrix::plan;

@@ -1,8 +1,10 @@
 //! From files to a plan: what is refused and in which words, and what comes out.
 
 mod discovery;
+mod documented;
 mod init;
 mod matrix;
+mod printed;
 mod refusals;
 mod variation;
 mod views;

@@ -2,7 +2,7 @@ use crate::cli::args::{GraphFormat, PlanArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
-use crate::plan::{Plan, explain};
+use crate::plan::{Plan, bake_document, explain};
 use crate::report::{explain_table, plan_document, plan_dot, plan_mermaid, plan_table, vars_table, warnings_text};
 
 /// `catamaran plan`: the resolved matrix, or one view of it; nothing is contacted.
@@ -22,7 +22,7 @@ pub(super) fn plan(settings: &Settings, args: &PlanArgs, console: &Console) -> u
 }
 
 fn text(settings: &Settings, args: &PlanArgs, console: &Console) -> Result<String, CliError> {
-    if args.print.is_some() {
+    if args.print.is_some() && !settings.prints_project() {
         return settings.print_bake(&args.select.names);
     }
     let project = settings.project_with(&args.select.names)?;
@@ -38,6 +38,10 @@ fn text(settings: &Settings, args: &PlanArgs, console: &Console) -> Result<Strin
         return Ok(explain_table(&found, &console.out));
     }
     console.tell(&warnings_text(&plan.warnings, &console.err));
+    if args.print.is_some() {
+        // A `Value` has string keys and finite numbers only: nothing in it can fail to be written.
+        return Ok(serde_json::to_string_pretty(&bake_document(&project, &plan)).unwrap_or_default() + "\n");
+    }
     Ok(match (args.graph, args.vars, settings.json) {
         (Some(GraphFormat::Dot), _, _) => plan_dot(&plan),
         (Some(GraphFormat::Mermaid), _, _) => plan_mermaid(&plan),

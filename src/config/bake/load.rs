@@ -322,13 +322,12 @@ pub fn print_bake(resolved: &Resolved) -> serde_json::Value {
 ///
 /// `--set NAME=VALUE` sets a variable, `--set TARGET.KEY=VALUE` overrides a target.
 pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
-    let (overrides, vars): (Vec<_>, Vec<_>) = request.sets.iter().cloned().partition(|(key, _)| key.contains('.'));
     let bake = BakeRequest {
         directory: request.directory.clone(),
         files: request.files.clone(),
         environment: request.environment.clone(),
-        overrides: overrides.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        vars,
+        overrides: request.overrides.clone(),
+        vars: request.sets.clone(),
         targets: request.names.clone(),
         ..BakeRequest::default()
     };

@@ -30,6 +30,7 @@ mod validate;
 pub(crate) use entries::{Attestation, CacheEntry, Entry, Output, Secret, Ssh, parse_bool};
 pub(crate) use load::is_asked_for;
 pub use load::{BakeRequest, Resolved, load_bake, print_bake, resolve};
+pub(crate) use solve::{Finding, solve_spec};
 pub(crate) use target::{
     BLOCK, Bases, Target, Texts, merge_attests, merge_cache, merge_outputs, merge_secrets, merge_ssh,
 };

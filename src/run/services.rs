@@ -186,13 +186,12 @@ impl Services {
                 log: log.clone(),
             })
         };
-        let paths = spec.files.clone();
-        let read = tokio::task::spawn_blocking(move || read_files(&paths)).await;
-        let files = match read.map_err(|error| RunError::Internal { message: error.to_string() })? {
-            Ok(files) => files,
-            Err(error) => return Ok(Err(failure(&error))),
+        let (own, from) = (spec.clone(), image.clone());
+        let read = tokio::task::spawn_blocking(move || Ok((read_files(&own.files)?, identity(&own, &from)))).await;
+        let (files, identity) = match read.map_err(|error| RunError::Internal { message: error.to_string() })? {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(failure(&error as &RunError))),
         };
-        let identity = identity(spec, image, &files);
         let needed = before.iter().filter(|running| spec.needs.contains(&running.name));
         let request = ServiceRequest {
             name: name.to_string(),
@@ -362,26 +361,33 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Everything that decides what a service serves; a port that was chosen for the run is no part of it.
-fn identity(spec: &PlannedService, image: &Descriptor, files: &[ServiceFile]) -> Digest {
+/// Everything that decides what a service serves: its image, and what is declared about it.
+fn identity(spec: &PlannedService, image: &Descriptor) -> Digest {
+    Digest::of(format!("{} {}", image.digest, declared(spec)))
+}
+
+/// What is declared about a service, as far as it decides what it serves and how it is found. A port that is chosen for the
+/// run is no part of it. A file that cannot be read fails the start of the service, and here is as good as empty.
+pub(super) fn declared(spec: &PlannedService) -> Digest {
     let mut hasher = DigestHasher::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_be_bytes());
-        hasher.update(bytes);
+    let mut part = |kind: &str, bytes: &[u8]| {
+        for bytes in [kind.as_bytes(), bytes] {
+            hasher.update(&(bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        }
     };
-    part(image.digest.to_string().as_bytes());
-    for word in spec.command.iter().flatten() {
-        part(word.as_bytes());
+    if let Some(config::ServicePort::Fixed(port)) = spec.port {
+        part("port", &port.to_be_bytes());
     }
-    part(b"env");
+    spec.command.iter().flatten().for_each(|word| part("word", word.as_bytes()));
+    spec.hosts.iter().for_each(|host| part("host", host.as_bytes()));
     for (name, value) in &spec.env {
-        part(name.as_bytes());
-        part(value.as_bytes());
+        part("variable", name.as_bytes());
+        part("value", value.as_bytes());
     }
-    part(b"files");
-    for file in files {
-        part(file.path.as_bytes());
-        part(&file.bytes);
+    for (place, path) in &spec.files {
+        part("file", place.as_bytes());
+        part("content", &read_bounded(path).unwrap_or_default());
     }
     hasher.finish()
 }

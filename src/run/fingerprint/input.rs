@@ -46,8 +46,10 @@ pub enum InputKind {
     Base,
     /// The image of another component.
     Component,
-    /// A service that runs meanwhile.
+    /// The image of a service that runs meanwhile.
     Service,
+    /// What the project says about such a service.
+    ServiceSettings,
     /// A context that the builder fetches, by its URL.
     Context,
     /// An image label.
@@ -79,6 +81,7 @@ impl InputKind {
             Self::Base => "base",
             Self::Component => "component",
             Self::Service => "service",
+            Self::ServiceSettings => "settings of service",
             Self::Context => "context",
             Self::Label => "label",
             Self::Option => "option",

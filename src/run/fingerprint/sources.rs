@@ -8,12 +8,12 @@ use super::contents::{Contents, Ignores};
 use super::hashes::settled_before;
 use super::reads::IGNORE_FILE;
 use super::{Fingerprint, Input, InputKind, Read};
-use crate::base::{CellId, Descriptor, Digest, NetworkMode, SolveOptions};
+use crate::base::{CellId, ComponentName, Descriptor, Digest, NetworkMode, SolveOptions};
 use crate::engine::ContextReads;
 use crate::engine::buildkit::SETTINGS;
 use crate::plan::{Base, Cell, CellBuild, ContextSource, Plan};
 use crate::run::cell::{always_excluded, ignore_candidates};
-use crate::run::{Bases, StateDir};
+use crate::run::{Bases, StateDir, services};
 
 /// Where the inputs of one cell come from, and those that are known without looking at any context.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ impl Sources {
         bases: &Bases,
     ) -> Result<Self, String> {
         let mut own = settings(plan, build);
+        let declared = |name: &ComponentName| {
+            let digest = services::declared(plan.services.get(name)?);
+            Some(Input { kind: InputKind::ServiceSettings, name: name.to_string(), digest })
+        };
+        own.extend(cell.services.iter().filter_map(declared));
         let name = shown(&build.dockerfile, &plan.root);
         let text = match &build.rendered {
             Some(text) => Digest::of(text.as_bytes()),
@@ -256,11 +261,10 @@ fn images(plan: &Plan, cell: &Cell, build: &CellBuild) -> Vec<(InputKind, String
         }
         ContextSource::Directory(_) | ContextSource::Remote(_) => None,
     });
-    let services = cell
-        .services
-        .iter()
-        .filter_map(|name| Some((InputKind::Service, name.to_string(), plan.services.get(name)?.cell.clone())));
-    contexts.chain(services).collect()
+    let service = |name: &ComponentName| {
+        Some((InputKind::Service, name.to_string(), plan.services.get(name)?.cell_for(&cell.id.platform)))
+    };
+    contexts.chain(cell.services.iter().filter_map(service)).collect()
 }
 
 /// A path for people: below the project, relative to it.

@@ -107,14 +107,15 @@ fn failure(status: &Status, url: &str) -> Failure {
 
 /// The URL of an http probe with the service's address and port in it. `None` where it is no URL of this kind.
 pub(super) fn located(url: &str, service: &str, address: &str, port: Option<u16>) -> Option<String> {
-    let url = port.map_or_else(|| url.to_owned(), |port| url.replace("{port}", &port.to_string()));
-    let mut url = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let text = port.map_or_else(|| url.to_owned(), |port| url.replace("{port}", &port.to_string()));
+    // A scheme's own port is lost in parsing, even where it was written.
+    let authority = text.split_once("://").map(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let written = authority.and_then(|authority| authority.rsplit_once(':')?.1.parse::<u16>().ok());
+    let mut url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let local = matches!(url.host_str()?, "localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]");
     if local || url.host_str()? == service {
         url.set_host(Some(address)).ok()?;
-        if url.port().is_none() && port.is_some() {
-            url.set_port(port).ok()?;
-        }
+        url.set_port(written.or(port)).ok()?;
     }
     Some(url.into())
 }
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn a_url_is_located_at_the_service() {
         let located = |url| located(url, "apphub", "10.10.0.2", Some(8099));
-        assert_eq!(located("http://apphub:80/health").as_deref(), Some("http://10.10.0.2:80/health"));
+        assert_eq!(located("http://apphub:80/health").as_deref(), Some("http://10.10.0.2/health"));
         assert_eq!(located("http://apphub/health").as_deref(), Some("http://10.10.0.2:8099/health"));
         assert_eq!(located("http://localhost:{port}/").as_deref(), Some("http://10.10.0.2:8099/"));
         assert_eq!(located("http://other:1/").as_deref(), Some("http://other:1/"));

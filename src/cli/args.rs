@@ -337,7 +337,8 @@ pub(super) struct VerifyArgs {
 #[command(after_help = "Examples:
   catamaran push
   catamaran push --to registry.example.com/infra --to mirror.example.com/infra
-  catamaran push web                   just this component")]
+  catamaran push web                   just this component
+  catamaran push web/arm64             and of it just this platform")]
 pub(super) struct PushArgs {
     /// Which components.
     #[command(flatten)]
@@ -345,6 +346,12 @@ pub(super) struct PushArgs {
     /// Where to publish.
     #[command(flatten)]
     pub(super) to: ToArgs,
+    /// Show what would be sent, mounted and moved, and send nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Ask the registries for everything behind unchanged tags too, even if it was read back within the last hour.
+    #[arg(long)]
+    pub(super) verify: bool,
     /// How progress is shown.
     #[command(flatten)]
     pub(super) progress: ProgressArgs,

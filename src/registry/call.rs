@@ -123,6 +123,14 @@ impl BlobPayload {
         Ok(Box::new(file.take(self.size())))
     }
 
+    /// Reads the whole blob and compares its digest. Blocks.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let mut reader = self.layout.open(&self.descriptor)?;
+        let mut buffer = vec![0_u8; PIECE];
+        while reader.read(&mut buffer).map_err(|source| self.unreadable(source))? > 0 {}
+        Ok(())
+    }
+
     /// What the disk had against the last body, if anything.
     pub(super) fn take_failure(&self) -> Option<StoreError> {
         self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()

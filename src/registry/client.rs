@@ -169,6 +169,11 @@ impl Target {
         format!("{}/{rest}", self.path)
     }
 
+    /// The repository in the user's words; `None` if it cannot be said in them.
+    pub(super) fn repository(&self) -> Option<Repository> {
+        self.shown().parse().ok()
+    }
+
     /// For messages.
     pub(super) fn shown(&self) -> String {
         format!("{}/{}", self.host.name, self.path)

@@ -140,6 +140,20 @@ pub enum RegistryError {
     /// The layout could not give or take a blob.
     #[error("the layout cannot be used")]
     Store(#[from] StoreError),
+    /// The journal of pushes could not be read or written.
+    #[error("cannot use the journal `{}`", .path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A tag shows something else than when the push began.
+    #[error("{} moved while this push was under way: {}", if .tags.len() == 1 { "a tag" } else { "tags" }, .tags.join(", "))]
+    Overtaken {
+        /// Each tag with what it showed and shows now.
+        tags: Vec<String>,
+    },
     /// Credentials could not be looked up.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
@@ -201,7 +215,7 @@ impl RegistryError {
 
     /// Whether the other side is what failed, so that other work at other hosts may still go well.
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Cancelled | Self::Setup { .. } | Self::Ca { .. })
+        matches!(self, Self::Store(_) | Self::Journal { .. } | Self::Cancelled | Self::Setup { .. } | Self::Ca { .. })
     }
 }
 
@@ -214,9 +228,10 @@ impl Failure for RegistryError {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::RateLimited { .. } => ErrorClass::RateLimited,
             Self::Network { .. } | Self::Stalled { .. } => ErrorClass::Network,
-            Self::Refused { .. } | Self::Protocol { .. } => ErrorClass::Refused,
+            Self::Refused { .. } | Self::Protocol { .. } | Self::Overtaken { .. } => ErrorClass::Refused,
             Self::Integrity { .. } => ErrorClass::Integrity,
             Self::Store(error) => error.class(),
+            Self::Journal { .. } => ErrorClass::Disk,
             Self::Mixed { source, .. } => source.class(),
             Self::Cancelled => ErrorClass::Cancelled,
             Self::Several { first, .. } => first.class(),
@@ -248,6 +263,13 @@ impl Failure for RegistryError {
                 left.join(", ")
             )),
             Self::Store(error) => error.help(),
+            Self::Overtaken { .. } => {
+                Some("no tag was moved; look at what was published there, then push again to replace it".to_owned())
+            }
+            Self::Journal { path, source } if source.kind() == io::ErrorKind::InvalidData => Some(format!(
+                "finish with the version that wrote it, or remove `{}` if every tag shows what it should",
+                path.display()
+            )),
             Self::Several { first, .. } => first.help(),
             _ => None,
         }

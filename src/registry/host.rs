@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub(super) pace: Arc<Pace>,
     /// Whether asking to mount a blob from the repository that it shall go to tells if it is there.
     pub(super) self_mount: SelfMount,
+    /// Whether it forgets an upload when the connection breaks within a request, as docker-registry 2.8 does.
+    forgets: AtomicBool,
     /// Challenge and tokens.
     pub(super) auth: HostAuth,
 }
@@ -110,8 +112,18 @@ impl Host {
             permits: Arc::new(Semaphore::new(width)),
             pace,
             self_mount: SelfMount::default(),
+            forgets: AtomicBool::new(false),
             auth: HostAuth::default(),
         }
+    }
+
+    /// Whether it was seen to forget an upload.
+    pub(super) fn forgets_uploads(&self) -> bool {
+        self.forgets.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn will_forget_uploads(&self) {
+        self.forgets.store(true, Ordering::Relaxed);
     }
 
     /// The root of its API; `None` only for a name that is no authority of a URL.

@@ -6,7 +6,8 @@
 //! and has a test. This room must not know what builds, assembles or bundles: it moves bytes that are right already.
 //!
 //! ```text
-//! push ─> closure ─> transfer (mount_plan ─> blob, upload) ─> manifest ─> tags ─> readback ─> receipt
+//! settle ─> push ─> closure ─> transfer (mount_plan ─> blob, upload, chunked) ─> manifest ─> readback ─> tags ─> receipt
+//!    └── journal: tags that move, uploads that are open (sessions), what was read back
 //!            all of them ask through transport (pace, trouble, redirects) ─> auth ─> the wire
 //! ```
 
@@ -17,7 +18,9 @@ mod chunked;
 mod client;
 mod closure;
 mod error;
+mod forecast;
 mod host;
+mod journal;
 mod manifest;
 mod meter;
 mod mount_plan;
@@ -28,6 +31,8 @@ mod readback;
 mod receipt;
 mod resolve;
 mod response;
+mod sessions;
+mod settle;
 mod sources;
 mod tags;
 mod transfer;
@@ -38,11 +43,14 @@ mod upload;
 pub use auth::CredentialFiles;
 pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
+pub use forecast::{PushForecast, RegistryForecast, forecast};
 pub use host::{is_loopback, without_port};
+pub use journal::{Journal, MovingTag};
 pub use manifest::Fetched;
 pub use meter::Meter;
 pub use options::{NoCredentials, RegistryOptions, RetryPolicy, Timeouts};
-pub use push::{Release, ReleaseItem, push};
+pub use push::{PushOptions, Release, ReleaseItem, push, push_with};
 pub use receipt::{Confirmation, PushReceipt, RepositoryReceipt, TagChange, TagReceipt};
 pub use resolve::Resolved;
+pub use settle::{Settled, Settlement, settle};
 pub use sources::PullSources;

@@ -51,6 +51,11 @@ impl Pace {
         let _ = self.narrow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     }
 
+    /// One request at a time, until the host has taken some.
+    pub(super) fn narrow(&self) {
+        self.narrow.store(RECOVERY, Ordering::Relaxed);
+    }
+
     fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut slot = self.until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -94,7 +99,7 @@ impl Tries {
         };
         if trouble.limited {
             if trouble.retry_after.is_none() {
-                pace.narrow.store(RECOVERY, Ordering::Relaxed);
+                pace.narrow();
             }
             pace.pause(wait);
         }

@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -7,14 +8,17 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Scopes;
 use super::client::Target;
 use super::closure::{Closure, Node};
+use super::journal::Journal;
 use super::manifest::Put;
 use super::readback::Readers;
 use super::resolve::{IndexBody, platform_of};
+use super::settle::{Settlement, settle};
+use super::tags::TagMove;
 use super::transfer::Transfer;
 use super::{
     Confirmation, Fetched, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, tags,
 };
-use crate::base::{ComponentName, Descriptor, Digest, Platform, Repository, Tag};
+use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Repository, Tag};
 use crate::event::EventSink;
 use crate::store::Layout;
 
@@ -51,6 +55,10 @@ pub(super) struct Item {
     pub(super) shows: Vec<Option<Digest>>,
     /// Digests of manifests that were found at the registry.
     pub(super) there: Vec<Digest>,
+    /// Whether something behind it has gone missing at the registry.
+    pub(super) damaged: bool,
+    /// Whether it was read back from there a short while ago.
+    pub(super) believed: bool,
     /// Platforms that each tag of the item shows now and will not show afterwards, in its order. Looked for in partial
     /// items only.
     pub(super) loses: Vec<Vec<Platform>>,
@@ -59,12 +67,17 @@ pub(super) struct Item {
 /// Work that is under way at once; how much of it talks to one host is bounded by the host's permits.
 pub(super) const AT_ONCE: usize = 64;
 
-/// Publishes a release: blobs and manifests everywhere first, then every tag, with an independent read-back of both.
-///
-/// A tag moves only after everything of the whole release is at its registries and every image was read back by digest, so
-/// that a run that fails or is killed before leaves every tag as it was; if moving the tags themselves fails half-way, the moved ones
-/// are put back where that is possible. Running it again does only what is left to do: one request per tag if that is
-/// nothing. Cancelling takes effect until the first tag moves.
+/// How a release is published.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// Where to remember what another process needs to go on. Without it a push that is killed while its tags move leaves a
+    /// mix that nobody finishes.
+    pub journal: Option<Journal>,
+    /// Look behind unchanged tags even if everything was read back a short while ago.
+    pub verify: bool,
+}
+
+/// [`push_with`] without a journal.
 pub async fn push(
     client: &RegistryClient,
     layout: &Layout,
@@ -72,15 +85,39 @@ pub async fn push(
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<PushReceipt, RegistryError> {
+    Box::pin(push_with(client, layout, release, &PushOptions::default(), events, cancel)).await
+}
+
+/// Publishes a release: blobs and manifests everywhere first, then every tag, with an independent read-back of both.
+///
+/// With a journal, a release that an earlier process left half published is settled before anything else.
+///
+/// A tag moves only after everything of the whole release is at its registries and every image was read back by digest, so
+/// that a run that fails or is killed before leaves every tag as it was; if moving the tags themselves fails half-way, the moved ones
+/// are put back where that is possible. A tag that somebody else moves meanwhile is an error. Running it again does only
+/// what is left to do: one request per tag if that is nothing and the journal knows of a read-back; without one, a request
+/// for everything behind the tags too. Cancelling takes effect until the first tag moves.
+pub async fn push_with(
+    client: &RegistryClient,
+    layout: &Layout,
+    release: Release,
+    options: &PushOptions,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<PushReceipt, RegistryError> {
     let client = client.with_events(Arc::clone(&events));
     let before = client.shared.tally.read();
-    let transfer = Arc::new(Transfer::new(client.clone(), layout.clone(), events));
+    let settled = match &options.journal {
+        Some(journal) => settle(&client, journal).await?,
+        None => None,
+    };
+    let transfer = Arc::new(Transfer::new(client.clone(), layout.clone(), events, options.journal.clone()));
     let prepared = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(RegistryError::Cancelled),
-        prepared = Box::pin(prepare(&client, layout, release, &transfer)) => prepared,
+        prepared = Box::pin(prepare(&client, layout, release, &transfer, options)) => prepared,
     };
-    let (items, readers) = match prepared {
+    let (items, readers, moves) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             client.abandon(&transfer.sessions).await;
@@ -88,9 +125,13 @@ pub async fn push(
         }
     };
     // From here on a stop would leave a mix: the moment that it takes is waited for.
-    let moves = tags::needed(&items);
-    let window = tags::move_all(&client, &items, &moves).await?;
+    let window = move_tags(&client, &items, &moves, options.journal.as_ref()).await?;
     let confirmations = readers.read_tags(&items, &moves).await?;
+    if let Some(journal) = &options.journal {
+        journal.confirm(items.iter().filter_map(Item::whole).collect())?;
+        transfer.forget_sessions(journal).await?;
+        journal.compact()?;
+    }
     let mut receipt = transfer.receipt();
     let after = client.shared.tally.read();
     receipt.requests = after.0 - before.0;
@@ -98,6 +139,8 @@ pub async fn push(
     receipt.tag_window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     receipt.repositories = items.iter().zip(confirmations).map(|(item, by)| item.receipt(&by)).collect();
     receipt.warnings.extend(items.iter().flat_map(Item::loss_warnings));
+    receipt.warnings.extend(settled.as_ref().and_then(Settlement::sentence));
+    receipt.settled = settled;
     Ok(receipt)
 }
 
@@ -107,17 +150,52 @@ async fn prepare(
     layout: &Layout,
     release: Release,
     transfer: &Arc<Transfer>,
-) -> Result<(Vec<Item>, Readers), RegistryError> {
+    options: &PushOptions,
+) -> Result<(Vec<Item>, Readers, Vec<TagMove>), RegistryError> {
+    let items = look(client, layout, release, options).await?;
+    transfer.preflight(&items).await?;
+    transfer.blobs(&items).await?;
+    store_manifests(client, &items, transfer).await?;
+    let readers = Readers::new(client, &items).await;
+    let moves = tags::needed(&items);
+    let (images, tags) = tokio::join!(readers.read_images(&items), tags::look_again(client, &items, &moves));
+    images?;
+    tags?;
+    Ok((items, readers, moves))
+}
+
+/// What is at the registries already. Only reads.
+pub(super) async fn look(
+    client: &RegistryClient,
+    layout: &Layout,
+    release: Release,
+    options: &PushOptions,
+) -> Result<Vec<Item>, RegistryError> {
     check(&release)?;
     let mut items = read(client, layout, release).await?;
     look_at_tags(client, &mut items).await?;
     look_at_losses(client, &mut items).await?;
     look_at_manifests(client, &mut items).await?;
-    transfer.blobs(&items).await?;
-    store_manifests(client, &items, transfer).await?;
-    let readers = Readers::new(client, &items).await;
-    readers.read_images(&items).await?;
-    Ok((items, readers))
+    look_behind(client, &mut items, options).await?;
+    Ok(items)
+}
+
+/// Moves the tags, with a note in the journal for as long as they may show a mix.
+async fn move_tags(
+    client: &RegistryClient,
+    items: &[Item],
+    moves: &[TagMove],
+    journal: Option<&Journal>,
+) -> Result<Duration, RegistryError> {
+    let Some(journal) = journal.filter(|_| !moves.is_empty()) else {
+        return tags::move_all(client, items, moves).await;
+    };
+    journal.begin_moving(moves.iter().map(|tag| tag.note(items)).collect())?;
+    let moved = tags::move_all(client, items, moves).await;
+    if !matches!(moved, Err(RegistryError::Mixed { .. })) {
+        journal.settled()?;
+    }
+    moved
 }
 
 /// One name, one meaning: a release must not move a tag twice.
@@ -153,6 +231,8 @@ async fn read(client: &RegistryClient, layout: &Layout, release: Release) -> Res
             shows: vec![None; release.tags.len()],
             loses: vec![Vec::new(); release.tags.len()],
             there: Vec::new(),
+            damaged: false,
+            believed: false,
             release,
             closure,
         })
@@ -235,9 +315,63 @@ async fn look_at_manifests(client: &RegistryClient, items: &mut [Item]) -> Resul
     Ok(())
 }
 
+/// Looks whether what the registry vouches for is there: everything behind a tag or an index that it has already, and the
+/// blobs of a manifest that it has. What has gone missing is brought again.
+///
+/// A registry that has lost a manifest or a layer, to a garbage collection or a broken disk, still shows the tag in front
+/// of it. Left out is what was read back from this very repository a short while ago, by the journal.
+async fn look_behind(client: &RegistryClient, items: &mut [Item], options: &PushOptions) -> Result<(), RegistryError> {
+    let believed = |item: &Item| {
+        let journal = options.journal.as_ref().filter(|_| !options.verify);
+        journal.is_some_and(|it| it.is_confirmed(&item.release.repository, &item.release.index.digest))
+    };
+    for item in &mut *items {
+        item.believed = believed(item);
+    }
+    let mut asked = BTreeSet::new();
+    let mut looks = Vec::new();
+    for (number, item) in items.iter().enumerate().filter(|(_, item)| !item.believed) {
+        let all = !item.changes() || item.is_there();
+        for node in item.closure.nodes.iter().filter(|node| all || item.there.contains(&node.digest())) {
+            let known = node.digest() == item.release.index.digest || item.there.contains(&node.digest());
+            let manifest = (!known).then(|| node.manifest.descriptor.clone());
+            for part in manifest.into_iter().chain(node.blobs.iter().cloned()) {
+                asked.insert((item.target.host.name.as_str(), item.target.path.as_str(), part.digest));
+                looks.push((number, node.digest(), part));
+            }
+        }
+    }
+    let mut unique = looks.clone();
+    unique.retain(|(number, _, part)| {
+        let target = &items[*number].target;
+        asked.remove(&(target.host.name.as_str(), target.path.as_str(), part.digest))
+    });
+    let shared = &*items;
+    let found = at_once(unique, |(number, _, part)| async move {
+        let target = &shared[number].target;
+        let scopes = Scopes::push(&target.path);
+        let there = match part.kind() {
+            MediaKind::Index | MediaKind::Manifest => {
+                client.head_manifest(target, &part.digest.to_string(), &scopes).await? == Some(part.digest)
+            }
+            MediaKind::Config | MediaKind::Blob => client.has_blob(target, &part, &scopes).await?,
+        };
+        Ok((!there).then(|| (target.shown(), part.digest)))
+    })
+    .await?;
+    let lost: BTreeSet<(String, Digest)> = found.into_iter().flatten().collect();
+    for (number, node, part) in looks {
+        let item = &mut items[number];
+        if lost.contains(&(item.target.shown(), part.digest)) {
+            item.lose(node);
+        }
+    }
+    Ok(())
+}
+
 /// Manifests before the indexes that list them; repositories do not wait for each other.
 async fn store_manifests(client: &RegistryClient, items: &[Item], transfer: &Transfer) -> Result<(), RegistryError> {
-    let work: Vec<&Item> = items.iter().filter(|item| item.changes() && !item.is_there()).collect();
+    let work: Vec<&Item> = items.iter().filter(|item| item.works() && !item.is_there()).collect();
     at_once(work, |item| async move {
         for node in item.closure.nodes.iter().filter(|node| !item.there.contains(&node.digest())) {
             store_node(client, item, node, transfer).await?;
@@ -340,12 +474,43 @@ impl Item {
         self.shows.iter().any(|shown| *shown != Some(self.release.index.digest))
     }
 
+    /// Whether there is anything to do for it.
+    pub(super) fn works(&self) -> bool {
+        self.changes() || self.damaged
+    }
+
+    /// Something of this node is not at the registry, although the registry has what refers to it.
+    fn lose(&mut self, node: Digest) {
+        if !self.changes() || self.is_there() || self.damaged {
+            // What else is missing is not known: everything is looked at and stored again.
+            self.damaged = true;
+            self.there.clear();
+        } else {
+            self.there.retain(|known| *known != node);
+        }
+    }
+
+    /// Repository and index, if all of it was found or read back in this push.
+    fn whole(&self) -> Option<(Repository, Digest)> {
+        (!self.believed).then(|| (self.release.repository.clone(), self.release.index.digest))
+    }
+
     /// Whether its root was found at the registry: then so is all below it, and only tags are left to do.
     pub(super) fn is_there(&self) -> bool {
         self.there.contains(&self.release.index.digest)
     }
 
-    fn loss_warnings(&self) -> Vec<String> {
+    /// Bytes of manifests that are stored for it: those that are not there, and the root once for each tag that moves.
+    pub(super) fn manifest_bytes(&self) -> u64 {
+        let index = self.release.index.digest;
+        let tags = self.shows.iter().filter(|shown| **shown != Some(index)).count() as u64;
+        let nodes = self.closure.nodes.iter().filter(|_| self.works() && !self.is_there());
+        let nodes = nodes.filter(|node| !self.there.contains(&node.digest()));
+        let size = |node: &Node| node.manifest.descriptor.size;
+        nodes.map(size).sum::<u64>() + size(self.closure.root()) * tags
+    }
+
+    pub(super) fn loss_warnings(&self) -> Vec<String> {
         let words = |platforms: &[Platform]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let tags = self.release.tags.iter().zip(&self.loses).filter(|(_, lost)| !lost.is_empty());
         tags.map(|(tag, lost)| {
@@ -373,6 +538,7 @@ impl Item {
                     tag: tag.clone(),
                     change: match shown {
                         None => TagChange::Created,
+                        Some(shown) if *shown == index && self.damaged => TagChange::Mended,
                         Some(shown) if *shown == index => TagChange::Unchanged,
                         Some(_) => TagChange::Moved,
                     },

@@ -68,7 +68,7 @@ impl Readers {
     pub(super) async fn new(client: &RegistryClient, items: &[Item]) -> Self {
         let mut others = BTreeMap::new();
         let mut known = Vec::new();
-        for (number, item) in items.iter().enumerate().filter(|(_, item)| item.changes()) {
+        for (number, item) in items.iter().enumerate().filter(|(_, item)| item.works()) {
             // One for each registry and login, made one after the other: each reads the system's certificates.
             others.insert(number, other_reader(client, item, &mut known).await);
         }
@@ -100,7 +100,7 @@ impl Readers {
         at_once(work, |tag| async move { self.read(tag.item, &items[tag.item], &Task::Tag(tag.tag.as_str())).await })
             .await?;
         let mut confirmed: Vec<Vec<Confirmation>> =
-            items.iter().map(|item| vec![Confirmation::Digest; item.release.tags.len()]).collect();
+            items.iter().map(|item| vec![Self::of_unmoved(item); item.release.tags.len()]).collect();
         let excuses = self.excuses.lock().unwrap_or_else(PoisonError::into_inner);
         for tag in moves {
             confirmed[tag.item][tag.position] = match excuses.get(&tag.item) {
@@ -109,6 +109,11 @@ impl Readers {
             };
         }
         Ok(confirmed)
+    }
+
+    /// What stands behind a tag that did not have to move.
+    fn of_unmoved(item: &Item) -> Confirmation {
+        if item.believed { Confirmation::Earlier } else { Confirmation::Present }
     }
 
     /// Reads one thing, with the other implementation or else with ours, until it is there.

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use super::Settlement;
 use crate::base::{ComponentName, Digest, Platform, Repository, Tag};
 
 /// What a push did. Every tag in it shows the release's index at its registry.
@@ -21,6 +22,8 @@ pub struct PushReceipt {
     pub requests: u64,
     /// Milliseconds from the first tag moved to the last: the window in which a reader could see a mix.
     pub tag_window_ms: u64,
+    /// What became of a release that an earlier process had left half published.
+    pub settled: Option<Settlement>,
     /// What a person should know that fails nothing.
     pub warnings: Vec<String>,
 }
@@ -66,6 +69,8 @@ pub enum TagChange {
     Moved,
     /// It showed this index already.
     Unchanged,
+    /// It showed this index already, but something behind it had gone missing at the registry and was brought again.
+    Mended,
 }
 
 /// Who confirmed that a tag shows its index.
@@ -76,6 +81,8 @@ pub enum Confirmation {
     IndependentReader,
     /// Our own client did so, because the second implementation could not connect, for this reason.
     OwnReader(String),
-    /// The registry answered with the right digest for an unchanged tag; nothing was read.
-    Digest,
+    /// The tag was unchanged, and the registry says that it has every manifest and blob behind it, in the right size.
+    Present,
+    /// The tag was unchanged, and everything behind it was read back or found by this project within the last hour.
+    Earlier,
 }

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::auth::Scopes;
+use super::journal::MovingTag;
 use super::manifest::Put;
 use super::push::{Item, at_once};
 use super::{Answer, RegistryClient, RegistryError};
@@ -18,6 +19,19 @@ pub(super) struct TagMove {
     old: Option<Digest>,
 }
 
+impl TagMove {
+    /// The move as the journal keeps it.
+    pub(super) fn note(&self, items: &[Item]) -> MovingTag {
+        let release = &items[self.item].release;
+        MovingTag {
+            repository: release.repository.clone(),
+            tag: self.tag.clone(),
+            old: self.old,
+            new: release.index.digest,
+        }
+    }
+}
+
 /// The tags that do not show their index yet.
 pub(super) fn needed(items: &[Item]) -> Vec<TagMove> {
     let all = items.iter().enumerate().flat_map(|(number, item)| {
@@ -26,6 +40,30 @@ pub(super) fn needed(items: &[Item]) -> Vec<TagMove> {
         stale.map(move |(position, (tag, old))| TagMove { item: number, position, tag: tag.clone(), old: *old })
     });
     all.collect()
+}
+
+/// Looks at every tag that shall move once more: one that shows something else than when the push began was moved by
+/// somebody else, whose release would be replaced unseen.
+pub(super) async fn look_again(
+    client: &RegistryClient,
+    items: &[Item],
+    moves: &[TagMove],
+) -> Result<(), RegistryError> {
+    let looks: Vec<&TagMove> = moves.iter().collect();
+    let overtaken = at_once(looks, |tag| async move {
+        let item = &items[tag.item];
+        let shows = client.head_manifest(&item.target, tag.tag.as_str(), &Scopes::push(&item.target.path)).await?;
+        if shows == tag.old || shows == Some(item.release.index.digest) {
+            return Ok(None);
+        }
+        let words = |digest: Option<Digest>| digest.map_or_else(|| "nothing".to_owned(), |it| format!("`{it}`"));
+        let name = item.release.repository.tagged(tag.tag.clone());
+        Ok(Some(format!("`{name}` showed {} and shows {}", words(tag.old), words(shows))))
+    })
+    .await?;
+    let mut tags: Vec<String> = overtaken.into_iter().flatten().collect();
+    tags.sort();
+    if tags.is_empty() { Ok(()) } else { Err(RegistryError::Overtaken { tags }) }
 }
 
 /// Moves every tag, as nearly at once as the registries allow; all or none, as far as that is in our hands.

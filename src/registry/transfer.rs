@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,14 +6,17 @@ use super::auth::Scopes;
 use super::blob::Mount;
 use super::call::Gauge;
 use super::client::Target;
+use super::journal::Journal;
 use super::meter::Meter;
 use super::mount_plan::{self, BlobJob, Needs};
 use super::push::{Item, at_once, so_many_at_once};
-use super::upload::{Sessions, Upload};
+use super::sessions::{FAREWELL, Sessions};
+use super::upload::Upload;
 use super::{PushReceipt, RegistryClient, RegistryError};
 use crate::base::{Descriptor, ErrorClass, Failure as _};
 use crate::event::EventSink;
 use crate::store::Layout;
+use url::Url;
 
 /// Brings the blobs of a push to where they are needed, and counts how.
 pub(super) struct Transfer {
@@ -21,6 +24,8 @@ pub(super) struct Transfer {
     layout: Layout,
     events: Arc<dyn EventSink>,
     pub(super) sessions: Sessions,
+    /// Sessions that the preflight opened, for the first blob of their repository; by what is shown of it.
+    ready: Mutex<HashMap<String, Url>>,
     counts: Counts,
     warnings: Mutex<Vec<String>>,
 }
@@ -41,22 +46,76 @@ enum Looked {
 }
 
 /// The repositories of one registry that take part.
-struct Registry {
-    name: String,
-    targets: Vec<Target>,
-    needs: Vec<Needs>,
+pub(super) struct Registry {
+    pub(super) name: String,
+    pub(super) targets: Vec<Target>,
+    pub(super) needs: Vec<Needs>,
 }
 
 impl Transfer {
-    pub(super) fn new(client: RegistryClient, layout: Layout, events: Arc<dyn EventSink>) -> Self {
+    pub(super) fn new(
+        client: RegistryClient,
+        layout: Layout,
+        events: Arc<dyn EventSink>,
+        journal: Option<Journal>,
+    ) -> Self {
         Self {
             client,
             layout,
             events,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(journal),
+            ready: Mutex::default(),
             counts: Counts::default(),
             warnings: Mutex::default(),
         }
+    }
+
+    /// Finds out before the first byte goes out whether we may write: opens an upload in every repository that needs blobs.
+    ///
+    /// The first blob of the repository goes there, so that this costs no request; an upload that nobody needs is closed.
+    pub(super) async fn preflight(&self, items: &[Item]) -> Result<(), RegistryError> {
+        let mut targets: BTreeMap<String, &Target> = BTreeMap::new();
+        for registry in registries(items) {
+            let wanted: BTreeSet<usize> =
+                mount_plan::plan(&registry.needs).iter().flat_map(|job| job.wanted_by.iter().copied()).collect();
+            let paths = wanted.iter().map(|number| &registry.targets[*number].path);
+            for path in paths {
+                let target = items.iter().map(|item| &item.target);
+                if let Some(target) =
+                    target.into_iter().find(|target| target.path == *path && target.host.name == registry.name)
+                {
+                    targets.insert(target.shown(), target);
+                }
+            }
+        }
+        at_once(targets.into_iter().collect(), |(shown, target)| async move {
+            let (url, _) = self.client.begin_upload(target, &Scopes::push(&target.path)).await?;
+            self.sessions.reserve(target, &url);
+            self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(shown, url);
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
+    /// The session that the preflight opened in this repository, once.
+    fn take_ready(&self, target: &Target) -> Option<Url> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&target.shown())
+    }
+
+    /// Closes uploads of earlier releases that nobody will go on with.
+    pub(super) async fn forget_sessions(&self, journal: &Journal) -> Result<(), RegistryError> {
+        let left: Vec<_> = journal
+            .take_sessions()?
+            .into_iter()
+            .filter_map(|(repository, url)| Some((self.client.target(&repository), url.parse().ok()?)))
+            .collect();
+        let closing = at_once(left, |(target, url)| async move {
+            self.client.close_session(&target, url).await;
+            Ok(())
+        });
+        drop(tokio::time::timeout(FAREWELL, closing).await);
+        Ok(())
     }
 
     /// Everything that the items need and their repositories lack.
@@ -154,7 +213,8 @@ impl Transfer {
                 Mount::Impossible => {}
             }
         }
-        let looked = if session.is_none() && target.host.self_mount.tells() {
+        let ready = if session.is_none() { self.take_ready(target) } else { None };
+        let looked = if session.is_none() && ready.is_none() && target.host.self_mount.tells() {
             match client.mount_blob(target, &target.path, blob).await? {
                 Mount::Session(url) => {
                     session = Some(url);
@@ -170,6 +230,10 @@ impl Transfer {
             if let Some(meter) = meter {
                 meter.add(blob.size);
             }
+            if let Some(url) = ready {
+                // Kept for the next blob.
+                self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(target.shown(), url);
+            }
             if let Some(url) = session {
                 client.close_session(target, url).await;
             }
@@ -177,7 +241,7 @@ impl Transfer {
         }
         let gauge = meter.map_or_else(Gauge::default, |meter| Gauge::with_meter(Arc::clone(meter)));
         let upload = Upload { target, layout: &self.layout, descriptor: blob, sessions: &self.sessions, gauge };
-        Box::pin(client.upload(&upload, session)).await?;
+        Box::pin(client.upload(&upload, session.or(ready))).await?;
         self.counts.uploaded.fetch_add(1, Ordering::Relaxed);
         if target.host.self_mount.try_it() {
             self.learn_self_mount(target, blob).await?;
@@ -220,7 +284,7 @@ impl Transfer {
 }
 
 /// The items sorted by registry, and within it by repository: two items may share one.
-fn registries(items: &[Item]) -> Vec<Registry> {
+pub(super) fn registries(items: &[Item]) -> Vec<Registry> {
     let mut registries: BTreeMap<&str, Registry> = BTreeMap::new();
     for item in items {
         let host = &item.target.host.name;
@@ -238,7 +302,7 @@ fn registries(items: &[Item]) -> Vec<Registry> {
         });
         let needs = &mut registry.needs[repository];
         for node in &item.closure.nodes {
-            if !item.changes() || item.is_there() || item.there.contains(&node.digest()) {
+            if !item.works() || item.is_there() || item.there.contains(&node.digest()) {
                 needs.present.extend(node.blobs.iter().map(|blob| blob.digest));
             } else {
                 needs.blobs.extend(node.blobs.iter().cloned());

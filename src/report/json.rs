@@ -104,8 +104,9 @@ fn pretty(document: &Value) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
-/// `status --json`: exactly the contract's members for its cells.
-pub fn status_document(matrix: &Matrix) -> String {
+/// `status --json`: exactly the contract's members for its cells. `unfinished`: tags of a push that was interrupted while
+/// they moved.
+pub fn status_document(matrix: &Matrix, unfinished: Option<usize>) -> String {
     let cells: Vec<Value> = matrix
         .cells
         .iter()
@@ -128,6 +129,7 @@ pub fn status_document(matrix: &Matrix) -> String {
         "expected": matrix.expected(),
         "present": matrix.present(),
         "subset": matrix.subset,
+        "unfinished_tags": unfinished,
         "cells": cells,
         "indexes": matrix.indexes.iter().map(index_document).collect::<Vec<_>>(),
     }))
@@ -260,7 +262,7 @@ mod tests {
     fn d15_documents_say_what_the_contract_says() {
         let cell = CellId::new("nginx".parse().expect("a name"), "arm64".parse().expect("a platform"));
         let matrix = Matrix { cells: vec![CellReport::new(cell, CellState::Missing, false)], ..Matrix::default() };
-        let status = status_document(&matrix);
+        let status = status_document(&matrix, None);
         assert!(status.starts_with("{\n  \"schema\": \"catamaran/status/v1\""), "{status}");
         let value: Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(value["complete"], false);

@@ -27,6 +27,7 @@ mod prefetch;
 mod publish;
 mod record;
 mod recorder;
+mod release;
 mod scans;
 mod scheduler;
 mod services;
@@ -49,9 +50,10 @@ pub use history::{RecordedBuilder, RecordedCell, RecordedFailure, RecordedIndex,
 pub use lock::{Bases, LockEntry, LockRequest, Locked, lock, stale, write_lock};
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
 pub use prefetch::{Prefetched, prefetch};
-pub use publish::{AllowedHoles, ExportRequest, Exported, Extent, Published, PushRequest, export, push};
+pub use publish::{AllowedHoles, ExportRequest, Exported, Extent, Published, PushRequest, export, push, push_forecast};
 pub use record::CellRecord;
 pub use recorder::Recorder;
+pub use release::{settle_release, unfinished_release};
 pub use scheduler::{
     Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
 };

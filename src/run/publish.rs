@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::indexes::{Holes, assemble};
+use super::release::journal;
 use super::scans::Scans;
 use super::status::{included, status};
 use super::{CellFailure, CellRecord, RunError, StateDir};
@@ -12,7 +13,7 @@ use crate::base::{CellId, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
 use crate::event::EventSink;
 use crate::plan::{Cell, Component, Plan, Selection, arch_reference};
-use crate::registry::{PushReceipt, RegistryClient, Release, ReleaseItem};
+use crate::registry::{PushForecast, PushOptions, PushReceipt, RegistryClient, Release, ReleaseItem, push_with};
 use crate::store::Layout;
 
 /// What is to be published.
@@ -22,6 +23,8 @@ pub struct PushRequest<'a> {
     pub plan: &'a Plan,
     /// The project without names and platforms, to tell a subset from everything.
     pub whole: &'a Plan,
+    /// Look behind unchanged tags even if everything was read back a short while ago.
+    pub verify: bool,
 }
 
 /// What was published.
@@ -62,21 +65,52 @@ pub async fn push(
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<Published, RunError> {
-    let PushRequest { plan, whole } = *request;
+    let PushRequest { plan, whole, verify } = *request;
     plan.require_registries()?;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
-    judged(plan, state, "nothing was pushed", &BTreeSet::new(), cancel).await?;
-    let (layout, release) = {
-        let (plan, whole, state) = (plan.clone(), whole.clone(), state.clone());
-        blocking(move || {
-            let layout = Layout::open(state.layout())?;
-            let release = release(&plan, &whole, &state, &layout)?;
-            Ok((layout, release))
-        })
-        .await?
-    };
-    let receipt = crate::registry::push(client, &layout, release, events, cancel).await?;
+    let (layout, release) = to_push(plan, whole, state, cancel).await?;
+    let options = PushOptions { journal: Some(journal(state).await?), verify };
+    let receipt = Box::pin(push_with(client, &layout, release, &options, events, cancel)).await?;
     Ok(Published { receipt, extent: Extent::new(plan, whole) })
+}
+
+/// What [`push`] would do, by looking only. Refused for the same holes.
+pub async fn push_forecast(
+    request: &PushRequest<'_>,
+    state: &StateDir,
+    client: &RegistryClient,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<(PushForecast, Extent), RunError> {
+    let PushRequest { plan, whole, verify } = *request;
+    plan.require_registries()?;
+    let _lock = state.lock_existing(events.as_ref(), cancel).await?;
+    let (layout, release) = to_push(plan, whole, state, cancel).await?;
+    // Without the journal: what is believed is not found out.
+    let options = PushOptions { journal: None, verify };
+    let mut forecast = Box::pin(crate::registry::forecast(client, &layout, release, &options, events)).await?;
+    if let Some(tags) = super::unfinished_release(state)? {
+        let text = format!("a push was interrupted while its {} tags moved: that is settled first", tags.len());
+        forecast.warnings.push(text);
+    }
+    Ok((forecast, Extent::new(plan, whole)))
+}
+
+/// The layout, and what of it goes where; an error if a cell that is asked for is not there.
+async fn to_push(
+    plan: &Plan,
+    whole: &Plan,
+    state: &StateDir,
+    cancel: &CancellationToken,
+) -> Result<(Layout, Release), RunError> {
+    judged(plan, state, "nothing was pushed", &BTreeSet::new(), cancel).await?;
+    let (plan, whole, state) = (plan.clone(), whole.clone(), state.clone());
+    blocking(move || {
+        let layout = Layout::open(state.layout())?;
+        let release = release(&plan, &whole, &state, &layout)?;
+        Ok((layout, release))
+    })
+    .await
 }
 
 /// What is to be bundled.

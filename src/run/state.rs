@@ -19,6 +19,7 @@ use crate::event::{Event, EventSink};
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// logs/NAME/service.log     what a service wrote when it last ran
+/// journal/push.jsonl    tags that are moving, uploads that are open, what was read back
 /// rendered/DIGEST/      rendered Dockerfile templates
 /// runs/last.json        times, builders and failures of the last build
 /// names.json            which project wrote which names of the layout
@@ -114,6 +115,11 @@ impl StateDir {
     /// What the last build left to tell.
     pub fn history(&self) -> PathBuf {
         self.root.join("runs").join("last.json")
+    }
+
+    /// What pushes remember for the next one.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
     }
 
     /// Where rendered templates are kept, each in a directory named by its content.

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use catamaran::base::{Digest, ErrorClass, Failure as _, media_type};
 use catamaran::event::NoEvents;
-use catamaran::registry::{Confirmation, PushReceipt, RegistryClient, RegistryError, RegistryOptions, Release, push};
+use catamaran::registry::{
+    Confirmation, Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, RegistryOptions, Release,
+    TagChange, push, push_with,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::registry::{PASSWORD, USER};
@@ -573,9 +576,8 @@ async fn hostile_error_bodies_are_bounded_and_printable() {
 #[tokio::test]
 async fn a_denied_repository_does_not_stop_the_others_and_moves_no_tag() {
     let case = Case::new().await;
-    for method in ["POST", "PUT"] {
-        case.registry.always(method, "/fleet/base/", coded(403, "DENIED"));
-    }
+    // Uploads may begin there, which is all that can be known before.
+    case.registry.always("PUT", "/fleet/base/", coded(403, "DENIED"));
     let error = case.fails(ErrorClass::Auth, "denies").await;
     assert!(error.help().is_some());
     assert!(case.registry.has_blob("fleet/nginx", &case.shared), "the other repository has what it needs");
@@ -655,4 +657,134 @@ async fn an_independent_reader_that_stumbles_is_helped_out_and_it_is_said() {
     let confirmed = |item: usize| receipt.repositories[item].tags[0].confirmed.clone();
     assert_eq!(confirmed(0), Confirmation::OwnReader("it got status 503".to_owned()));
     assert_eq!(confirmed(1), Confirmation::IndependentReader);
+}
+
+#[tokio::test]
+async fn a_cut_upload_goes_on_at_the_byte_that_the_registry_holds() {
+    let case = Case::new().await;
+    case.registry.next("PUT", "/fleet/base/blobs/uploads/", Act::CutKeeping(700_000));
+    case.registry.next("PATCH", "", Act::CutKeeping(500_000));
+    let receipt = case.arrives().await;
+    let ranges: Vec<String> = case
+        .registry
+        .seen()
+        .iter()
+        .filter(|seen| seen.method == "PATCH")
+        .map(|seen| seen.headers["content-range"].to_str().expect("text").to_owned())
+        .collect();
+    assert_eq!(ranges, ["700000-2097151", "1200000-2097151"]);
+    assert!(receipt.bytes_sent < 2 * (2 << 20) + 300_000, "what was held is not sent again: {}", receipt.bytes_sent);
+}
+
+#[tokio::test]
+async fn cuts_without_end_are_survived_as_long_as_bytes_arrive() {
+    let case = Case::new().await;
+    case.registry.next("PUT", "/fleet/base/blobs/uploads/", Act::CutKeeping(100_000));
+    // More cuts than there are tries.
+    case.registry.script("PATCH", "", 0, 19, Act::CutKeeping(100_000));
+    case.arrives().await;
+    assert_eq!(case.registry.count("PATCH", ""), 20);
+}
+
+#[tokio::test]
+async fn a_registry_that_forgets_cut_uploads_is_asked_once_and_then_named() {
+    let case = Case::new().await;
+    case.registry.always("GET", "/blobs/uploads/", coded(404, "BLOB_UPLOAD_INVALID"));
+    case.registry.always("PUT", "/fleet/base/blobs/uploads/", Act::CutAfter(100_000));
+    let error = case.fails(ErrorClass::Network, "this registry forgets an upload when its connection breaks").await;
+    assert!(error.help().is_some_and(|help| help.contains("steadier way")), "{:?}", error.help());
+    assert!(case.registry.count("GET", "/blobs/uploads/") <= 8, "asking is what makes it forget");
+}
+
+#[tokio::test]
+async fn wrong_bytes_in_pieces_get_one_clean_try_too() {
+    let case = Case::new().await;
+    limit_size(&case);
+    let closing: &'static str = format!("digest=sha256%3A{}", case.shared.hex()).leak();
+    // The whole is too much; the end of the pieces is answered as if they had been damaged.
+    case.registry.first("PUT", closing, coded(400, "DIGEST_INVALID"));
+    case.registry.first("PUT", closing, plain(413));
+    case.arrives().await;
+    assert_eq!(case.registry.count("PATCH", ""), 4, "all of it twice");
+}
+
+#[tokio::test]
+async fn a_corrupt_blob_in_pieces_is_found_out() {
+    let case = Case::new().await;
+    limit_size(&case);
+    let path = case.images.layout.root().join("blobs/sha256").join(case.shared.hex());
+    let mut bytes = std::fs::read(&path).expect("the blob");
+    bytes[5] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let error = case.fails(ErrorClass::Integrity, "layout").await;
+    let source = std::error::Error::source(&error).expect("the layout's own words").to_string();
+    assert!(source.contains("is corrupt: its bytes hash to"), "{source}");
+}
+
+#[tokio::test]
+async fn a_closing_answer_with_another_digest_is_an_error_after_pieces_too() {
+    let case = Case::new().await;
+    limit_size(&case);
+    let other = Digest::of("something else").to_string();
+    case.registry.always("PUT", "/blobs/uploads/", Act::Header("docker-content-digest", other));
+    case.fails(ErrorClass::Refused, "it stored the blob").await;
+}
+
+/// Everything behind the tag of the first item.
+fn behind(case: &Case) -> Vec<Digest> {
+    let parse = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).expect("JSON");
+    let digest =
+        |value: &serde_json::Value| value["digest"].as_str().expect("a digest").parse::<Digest>().expect("one");
+    let index = parse(case.images.read(&case.release.items[0].index));
+    let mut all = Vec::new();
+    for entry in index["manifests"].as_array().expect("entries") {
+        all.push(digest(entry));
+        let descriptor = serde_json::from_value(entry.clone()).expect("a descriptor");
+        let manifest = parse(case.images.read(&descriptor));
+        all.push(digest(&manifest["config"]));
+        all.extend(manifest["layers"].as_array().expect("layers").iter().map(digest));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_was_lost_behind_an_unchanged_tag_is_brought_again() {
+    let case = Case::new().await;
+    case.arrives().await;
+    for lost in behind(&case) {
+        case.registry.lose("fleet/base", &lost);
+        let receipt = case.arrives().await;
+        let tags: Vec<TagChange> = receipt.repositories.iter().map(|repository| repository.tags[0].change).collect();
+        assert_eq!(tags, [TagChange::Mended, TagChange::Unchanged], "{lost}");
+        let again = case.arrives().await;
+        assert_eq!(again.bytes_sent, 0, "{lost} is there");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_saves_the_look_behind_tags_and_verify_asks_for_it() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let push = async |verify: bool| {
+        let client = RegistryClient::new(case.options.clone()).expect("a client");
+        let options = PushOptions { journal: Some(Journal::open(folder.path()).expect("a journal")), verify };
+        let cancel = CancellationToken::new();
+        push_with(&client, &case.images.layout, case.release.clone(), &options, Arc::new(NoEvents), &cancel)
+            .await
+            .expect("pushed")
+    };
+    push(false).await;
+    case.registry.calm_down();
+    assert_eq!(push(false).await.requests, 2, "one for each tag");
+    case.registry.lose("fleet/base", &behind(&case)[0]);
+    assert_eq!(push(true).await.repositories[0].tags[0].change, TagChange::Mended);
+}
+
+#[tokio::test]
+async fn a_repository_that_may_not_be_written_is_found_before_the_first_byte() {
+    let case = Case::new().await;
+    case.registry.always("POST", "/fleet/nginx/", coded(403, "DENIED"));
+    case.fails(ErrorClass::Auth, "denies to begin an upload to fleet/nginx").await;
+    assert!(case.registry.seen().iter().all(|seen| !matches!(&*seen.method, "PUT" | "PATCH")), "not one byte was sent");
+    assert_eq!(case.registry.open_uploads(), 0);
 }

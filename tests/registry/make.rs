@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use catamaran::base::{ErrorClass, Failure as _};
 use catamaran::event::NoEvents;
-use catamaran::registry::{Confirmation, PushReceipt, RegistryClient, RegistryError, Release, TagChange, push};
+use catamaran::registry::{
+    Confirmation, Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, TagChange, push, push_with,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::registry::{Make, PASSWORD, Registry, Setup, USER, skopeo};
@@ -35,9 +37,22 @@ async fn takes_a_release(make: Make) {
         assert_eq!(repository.tags[0].confirmed, Confirmation::IndependentReader);
     }
 
+    // Again: one request per tag, and for everything behind it: two manifests, two layers, two configs and the shared layer.
     let again = pushed(&client, &images, release.clone()).await.expect("pushed again");
-    assert_eq!((again.requests, again.bytes_sent, again.uploaded), (NAMES.len() as u64, 0, 0), "{again:?}");
+    assert_eq!((again.requests, again.bytes_sent, again.uploaded), (8 * NAMES.len() as u64, 0, 0), "{again:?}");
     assert_eq!(again.repositories[0].tags[0].change, TagChange::Unchanged);
+    assert_eq!(again.repositories[0].tags[0].confirmed, Confirmation::Present);
+    // With a journal that knows of it, one request per tag.
+    let journal = tempfile::tempdir().expect("a folder");
+    for (requests, confirmed) in [(8, Confirmation::Present), (1, Confirmation::Earlier)] {
+        let options = PushOptions { journal: Some(Journal::open(journal.path()).expect("a journal")), verify: false };
+        let cancel = CancellationToken::new();
+        let layout = &images.layout;
+        let again = push_with(&client, layout, release.clone(), &options, Arc::new(NoEvents), &cancel).await;
+        let again = again.expect("pushed again");
+        assert_eq!(again.requests, requests * NAMES.len() as u64, "{again:?}");
+        assert_eq!(again.repositories[0].tags[0].confirmed, confirmed);
+    }
 
     // Other configs over the same layers, as after a changed label: only configs are sent.
     let mut relabelled = release.clone();

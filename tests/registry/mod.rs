@@ -1,6 +1,8 @@
 //! The registry client against real registries and against a scripted one that misbehaves.
 
+mod cuts;
 mod faults;
+mod kills;
 mod login;
 mod make;
 mod mirrors;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::built::{build, project};
+use crate::support::built::{build, images, project};
 use crate::support::project::Project;
 use crate::support::registry::{Make, Registry, Setup, skopeo};
 use crate::support::tools::tool;
@@ -100,4 +100,34 @@ fn d18_a_hole_elsewhere_does_not_stop_a_cell_and_a_hole_in_it_does() {
     assert!(repositories(&registry).is_empty());
     project.run(&["push", "nginx/arm64"]).exits(0);
     assert_eq!(platforms(&registry, "fleet/nginx"), ["arm64"]);
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_tells_what_the_push_then_does() {
+    let registry = Registry::start(Make::Reference, &Setup::default());
+    let project = project(&NAMES, &registry.reference("fleet"));
+    let shared = images(&project).layer("shared", 1 << 20);
+    build(&project, &NAMES, "1", &[shared], 3000);
+    let shown = project.run(&["push", "--dry-run"]).exits(0);
+    assert!(
+        shown.stdout.contains("3 repositories, 3 tags at") && shown.stdout.contains("3 new, 0 moved"),
+        "{}",
+        shown.stdout
+    );
+    assert!(shown.stdout.ends_with("Nothing was sent.\n"), "{}", shown.stdout);
+    let dry = project.run(&["push", "--dry-run", "--json"]).exits(0).json();
+    assert_eq!(repositories(&registry), [""; 0]);
+    let wet = project.run(&["push", "--json"]).exits(0).json();
+    let planned = &dry["registries"][0];
+    assert_eq!((&planned["sends"], &planned["mounts"]), (&wet["uploaded"], &wet["mounted"]));
+    assert_eq!((&planned["bytes_sent"], &planned["bytes_mounted"]), (&wet["bytes_sent"], &wet["bytes_mounted"]));
+    let after = project.run(&["push", "--dry-run", "--json"]).exits(0).json();
+    let after = &after["registries"][0];
+    assert_eq!((&after["sends"], &after["bytes_sent"], &after["tags_unchanged"]), (&0.into(), &0.into(), &3.into()));
+
+    // One layer is new.
+    build(&project, &["nginx"], "2", &[images(&project).layer("shared", 1 << 20)], 3000);
+    let changed = project.run(&["push", "--dry-run", "--json"]).exits(0).json();
+    let changed = &changed["registries"][0];
+    assert_eq!((&changed["sends"], &changed["tags_moved"]), (&4.into(), &1.into()), "two layers and two configs");
 }

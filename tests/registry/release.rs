@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use catamaran::base::{Digest, ErrorClass, Failure as _};
 use catamaran::event::{Event, NoEvents};
-use catamaran::registry::{PushReceipt, RegistryClient, RegistryError, Release, push};
+use catamaran::registry::{Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, push, push_with};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::release::{Images, client, item, options};
-use crate::support::scripted::{Act, Login, Scripted, error_body};
+use crate::support::scripted::{Act, Login, Scripted, Seen, error_body};
 
 const NAMES: [&str; 4] = ["base", "nginx", "gitea", "slurm-master"];
 
@@ -78,12 +78,21 @@ async fn d22_tags_are_all_old_or_all_new_when_killed_between() {
         let layout = case.images.layout.clone();
         let (client, new) = (case.client.clone(), case.new.clone());
         let run = tokio::spawn(async move { push(&client, &layout, new, Arc::new(NoEvents), &cancel).await.map(drop) });
-        case.registry.wait_for(kill).await;
-        run.abort();
-        drop(run.await);
+        let mut run = run;
+        // How many requests there are differs a little from run to run: it may end before.
+        tokio::select! {
+            () = case.registry.wait_for(kill) => {
+                run.abort();
+                drop(run.await);
+            }
+            _ = &mut run => {}
+        }
+        let moved =
+            |seen: &Seen| seen.method == "PUT" && seen.target.ends_with("/manifests/stable") && seen.status == 201;
+        let moved = case.registry.seen().iter().any(moved);
 
         let (old, new) = (case.shows(&case.old), case.shows(&case.new));
-        if kill <= first_tag {
+        if !moved {
             assert!(old.iter().all(|shows| *shows), "killed at {kill} of {}: {old:?}", all.len());
         } else {
             assert!(old.iter().zip(&new).all(|(old, new)| old != new), "each tag shows one of both");
@@ -217,4 +226,100 @@ async fn progress_is_told_to_its_end() {
     let told = told.lock().expect("no panic");
     let (done, total) = *told.last().expect("told");
     assert!(done == total && total > 3 << 20, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_tag_that_somebody_else_moves_meanwhile_is_noticed() {
+    let case = Case::new().await;
+    let other = case.images.image("gitea", "theirs", &[], 10);
+    let theirs =
+        Release { items: vec![item(&format!("{}/fleet", case.registry.address), "gitea", "theirs", other.clone())] };
+    case.push(&theirs).await.expect("pushed");
+    case.registry.calm_down();
+    // Between our look at the tags and their moment.
+    case.registry.next("POST", "/fleet/base/blobs/uploads/", Act::Stall);
+    let cancel = CancellationToken::new();
+    let mut options = options();
+    options.timeouts.progress = std::time::Duration::from_millis(1500);
+    let client = RegistryClient::new(options).expect("a client");
+    let (layout, new) = (case.images.layout.clone(), case.new.clone());
+    let run = tokio::spawn(async move { push(&client, &layout, new, Arc::new(NoEvents), &cancel).await });
+    case.registry.wait_for_request("POST", "/fleet/base/blobs/uploads/").await;
+    case.registry.move_tag("fleet/gitea", "stable", other.digest);
+    let error = run.await.expect("no panic").expect_err("overtaken");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    let text = error.to_string();
+    assert!(
+        text.contains("a tag moved while this push was under way") && text.contains("fleet/gitea:stable"),
+        "{text}"
+    );
+    assert_eq!(case.shows(&case.old), [true, true, false, true], "no other tag moved");
+    case.push(&case.new).await.expect("whoever pushes again has seen it");
+    assert_eq!(case.shows(&case.new), [true; 4]);
+}
+
+/// Publishes with a journal in `folder`, as a new process would.
+async fn with_journal(case: &Case, folder: &std::path::Path, release: &Release) -> Result<PushReceipt, RegistryError> {
+    let how = PushOptions { journal: Some(Journal::open(folder)?), verify: false };
+    let cancel = CancellationToken::new();
+    let client = RegistryClient::new(options())?;
+    push_with(&client, &case.images.layout, release.clone(), &how, Arc::new(NoEvents), &cancel).await
+}
+
+/// Stops a push of the new release when so many of its tags have moved, and gives the journal's folder.
+async fn stopped(case: &Case, tags: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    case.registry.script("PUT", "/manifests/stable", tags, usize::MAX, Act::Stall);
+    {
+        let run = with_journal(case, folder.path(), &case.new);
+        let moved = async {
+            while case.shows(&case.new).iter().filter(|new| **new).count() < tags {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            case.registry.wait_for_request("PUT", "/manifests/stable").await;
+        };
+        tokio::select! {
+            done = run => panic!("it cannot end: {done:?}"),
+            () = moved => {}
+        }
+    }
+    case.registry.calm_down();
+    let new = case.shows(&case.new).iter().filter(|new| **new).count();
+    assert_eq!(new, tags, "a mix");
+    folder
+}
+
+#[tokio::test]
+async fn d22_the_next_push_ends_a_mix_first_whatever_it_publishes() {
+    let images = Arc::new(Images::new());
+    for tags in [0, 1, 3] {
+        let case = Case::over(Arc::clone(&images)).await;
+        let folder = stopped(&case, tags).await;
+        // Something else altogether, at the same registry.
+        let aside = images.release(&format!("{}/aside", case.registry.address), &["base"], "1", &[]);
+        let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+        let (old, new) = (case.shows(&case.old), case.shows(&case.new));
+        assert!(old == [true; 4] || new == [true; 4], "after {tags}: {old:?}, {new:?}");
+        assert!(receipt.settled.is_some());
+        let puts = case.registry.seen();
+        let blob = puts.iter().position(|seen| seen.target.contains("/uploads/"));
+        let tag = puts.iter().rposition(|seen| seen.method == "PUT" && seen.target.ends_with("/manifests/stable"));
+        assert!(tag.is_none() || tag < blob, "the old release is settled before anything new is sent");
+        // And only once.
+        assert_eq!(with_journal(&case, folder.path(), &aside).await.expect("pushed").settled, None);
+    }
+}
+
+#[tokio::test]
+async fn a_mix_that_may_not_be_finished_is_reverted() {
+    let images = Arc::new(Images::new());
+    let case = Case::over(Arc::clone(&images)).await;
+    let folder = stopped(&case, 2).await;
+    let left = case.shows(&case.new).iter().position(|new| !*new).expect("a mix");
+    let path: &'static str = format!("/fleet/{}/manifests/stable", NAMES[left]).leak();
+    case.registry.always("PUT", path, Act::Answer(409, Vec::new(), error_body("TAG_IMMUTABLE")));
+    let aside = images.release(&format!("{}/aside", case.registry.address), &["base"], "1", &[]);
+    let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+    assert_eq!(case.shows(&case.old), [true; 4], "{:?}", receipt.settled);
+    assert!(receipt.warnings.iter().any(|warning| warning.contains("put back")), "{:?}", receipt.warnings);
 }

@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod daemon;
 pub(crate) mod images;
 pub(crate) mod project;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;

@@ -93,6 +93,17 @@ impl Registry {
         }
     }
 
+    /// What its disk says that a tag shows.
+    pub(crate) fn tag_on_disk(&self, repository: &str, tag: &str) -> Option<String> {
+        let path = format!("storage/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        fs::read_to_string(self.folder.path().join(path)).ok()
+    }
+
+    /// Where its disk has a blob.
+    pub(crate) fn blob_on_disk(&self, hex: &str) -> PathBuf {
+        self.folder.path().join(format!("storage/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+
     /// What it wrote.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -36,14 +36,22 @@ impl Images {
 
     /// A layer of `size` bytes that nothing compresses; equal seeds are equal layers.
     pub(crate) fn layer(&self, seed: &str, size: usize) -> Descriptor {
-        let mut bytes = Vec::with_capacity(size + 32);
+        let mut writer = self.layout.writer().expect("a layout");
         let mut block = Digest::of(seed);
-        while bytes.len() < size {
-            bytes.extend_from_slice(block.raw());
-            block = Digest::of(block.raw());
+        let mut left = size;
+        // In pieces: some layers are larger than the memory.
+        while left > 0 {
+            let mut bytes = Vec::with_capacity((1 << 20) + 32);
+            while bytes.len() < left.min(1 << 20) {
+                bytes.extend_from_slice(block.raw());
+                block = Digest::of(block.raw());
+            }
+            bytes.truncate(left);
+            writer.append(&bytes).expect("written");
+            left -= bytes.len();
         }
-        bytes.truncate(size);
-        self.layout.put(media_type::LAYER_GZIP, &bytes).expect("a blob")
+        let (digest, size) = writer.commit(None, None).expect("a blob");
+        Descriptor::new(media_type::LAYER_GZIP, digest, size)
     }
 
     /// An image of one platform: `os/architecture`.

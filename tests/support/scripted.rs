@@ -41,6 +41,8 @@ pub(crate) enum Act {
     RelativeLocation,
     /// Reads so many bytes of the body, then the connection is gone.
     CutAfter(usize),
+    /// Reads so many bytes of the body and keeps them, as the reference registry does, then the connection is gone.
+    CutKeeping(usize),
     /// Does what was asked, then the connection is gone instead of an answer.
     DoneThenCut,
     /// Neither reads nor answers.
@@ -215,6 +217,17 @@ impl Scripted {
         self.lock().repositories.get(repository).is_some_and(|repository| repository.blobs.contains(digest))
     }
 
+    /// Loses a manifest or blob.
+    pub(crate) fn lose(&self, repository: &str, digest: &Digest) {
+        self.lock().lose(repository, digest);
+    }
+
+    /// Points a tag at a manifest that is there, as somebody else's push does.
+    pub(crate) fn move_tag(&self, repository: &str, tag: &str, digest: Digest) {
+        let mut inner = self.lock();
+        inner.repositories.get_mut(repository).expect("a repository").tags.insert(tag.to_owned(), digest);
+    }
+
     pub(crate) fn open_uploads(&self) -> usize {
         self.lock().uploads.len()
     }
@@ -345,6 +358,18 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
             }
             return cut();
         }
+        Some(Act::CutKeeping(bytes)) => {
+            let mut body = body.into_data_stream();
+            let mut kept = Vec::new();
+            while kept.len() < bytes
+                && let Some(Ok(piece)) = body.next().await
+            {
+                kept.extend_from_slice(&piece);
+            }
+            kept.truncate(bytes);
+            inner.lock().expect("the registry's state").keep(&asked.target, &kept);
+            return cut();
+        }
         Some(Act::TooLargeOver(limit)) => {
             let length = asked.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
             if length.is_none_or(|length| length > limit) {
@@ -425,6 +450,21 @@ impl Inner {
             return Some(rule.act.clone());
         }
         None
+    }
+
+    /// Adds bytes to an open upload.
+    fn keep(&mut self, target: &str, bytes: &[u8]) {
+        let id = target.split_once("/blobs/uploads/").map_or("", |(_, id)| id);
+        let id = id.split('?').next().unwrap_or_default();
+        if let Some((_, held)) = self.uploads.get_mut(id) {
+            held.extend_from_slice(bytes);
+        }
+    }
+
+    /// Loses a manifest, or a blob of one repository, as a garbage collection that went wrong does.
+    fn lose(&mut self, repository: &str, digest: &Digest) {
+        let repository = self.repositories.get_mut(repository).expect("a repository");
+        assert!(repository.manifests.remove(digest).is_some() || repository.blobs.remove(digest), "nothing was lost");
     }
 
     fn respond(&mut self, asked: &Asked, body: &[u8], lie: bool) -> Response {

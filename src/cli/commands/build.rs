@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::settings::Plans;
 use crate::cli::{Console, Settings};
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::plan::{Plan, Selection};
 use crate::report::{
     Delivered, Diagnostic, build_document, buildx_metadata, duration, error_line, job_summary, matrix_sentence,
@@ -49,7 +49,7 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
         console.print(&done.document(code));
         done.tell_failures(stream, console, None);
     } else {
-        done.show(&args, console, code);
+        done.show(&args, settings.verbose, console, code);
     }
     code
 }
@@ -151,6 +151,18 @@ async fn work(
             return done;
         }
     };
+    // A release that hangs between two versions must not wait until this one is built.
+    if args.push {
+        match Box::pin(run::settle_release(state, &client, Arc::clone(events), cancel)).await {
+            Ok(settled) => {
+                if let Some(text) = settled.and_then(|settled| settled.sentence()) {
+                    events.emit(Event::Warning { cell: None, text });
+                }
+            }
+            // The push will say it, if it comes to that.
+            Err(error) => events.emit(Event::Warning { cell: None, text: error.to_string() }),
+        }
+    }
     done.outcome = Box::pin(run::build(&plans.asked, &plans.whole, state, &options, Arc::clone(events), cancel)).await;
     if done.outcome.class().is_some() {
         return done;
@@ -168,7 +180,7 @@ async fn work(
         }
     }
     if args.push {
-        let request = PushRequest { plan: &plans.judged, whole: &plans.whole };
+        let request = PushRequest { plan: &plans.judged, whole: &plans.whole, verify: false };
         match Box::pin(run::push(&request, state, &client, Arc::clone(events), cancel)).await {
             Ok(published) => done.pushed = Some(published),
             Err(error) => done.error = Some(error),
@@ -220,7 +232,7 @@ impl Done {
 
     /// The matrix, then what went wrong, then the sentence that a reader in a hurry looks for: every run ends so, also one
     /// that did not come to its cells.
-    fn show(&self, args: &BuildArgs, console: &Console, code: u8) {
+    fn show(&self, args: &BuildArgs, verbose: bool, console: &Console, code: u8) {
         let stream = args.progress.progress == ProgressKind::Json;
         let matrix = &self.outcome.matrix;
         if matrix.cells.is_empty() {
@@ -236,7 +248,7 @@ impl Done {
         }
         if let Some(published) = &self.pushed {
             tell_warnings(published, console);
-            text.push_str(&pushed_lines(published));
+            text.push_str(&pushed_lines(published, verbose));
         } else if args.push {
             text.push_str("Nothing was pushed.\n");
         }
@@ -257,7 +269,7 @@ impl Done {
     /// What was delivered, in lines.
     fn deliveries(&self, console: &Console) -> Vec<String> {
         let bundle = self.bundle.as_ref().map(|bundle| bundle_line(bundle, &console.err));
-        let pushed = self.pushed.as_ref().map(pushed_lines);
+        let pushed = self.pushed.as_ref().map(|published| pushed_lines(published, false));
         let lines =
             bundle.into_iter().chain(pushed).flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
         lines.collect()

@@ -11,12 +11,21 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
+use crate::registry::PushForecast;
 use crate::report::counted;
-use crate::run::{self, Extent, Published, PushRequest};
+use crate::run::{self, Extent, Published, PushRequest, RunError};
 
 /// `catamaran push`: publishes the release, or with names and platforms a subset of it, and says so.
 pub(super) async fn push(settings: &Settings, args: PushArgs, console: &Console, cancel: &CancellationToken) -> u8 {
     let progress = watch(settings, args.progress.progress, console);
+    if args.dry_run {
+        let result = look(settings, &args, progress.clone(), cancel).await;
+        progress.close();
+        return match result {
+            Ok((forecast, extent)) => show_forecast(&forecast, &extent, settings.json, console),
+            Err(error) => console.fail(&error),
+        };
+    }
     let result = work(settings, &args, progress.clone(), cancel).await;
     progress.close();
     match result {
@@ -25,7 +34,7 @@ pub(super) async fn push(settings: &Settings, args: PushArgs, console: &Console,
             if settings.json {
                 console.print(&document(&published));
             } else {
-                console.print(&pushed_lines(&published));
+                console.print(&pushed_lines(&published, settings.verbose));
             }
             exit::DONE
         }
@@ -42,8 +51,71 @@ async fn work(
     let project = settings.project_with(&args.select.names)?;
     let plans = Settings::plans(&project, &args.select, &args.to)?;
     let client = settings.registry(Arc::clone(&events))?;
-    let request = PushRequest { plan: &plans.asked, whole: &plans.whole };
+    let request = PushRequest { plan: &plans.asked, whole: &plans.whole, verify: args.verify };
     Ok(Box::pin(run::push(&request, &settings.state(&project), &client, events, cancel)).await?)
+}
+
+async fn look(
+    settings: &Settings,
+    args: &PushArgs,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<(PushForecast, Extent), CliError> {
+    let project = settings.project_with(&args.select.names)?;
+    let plans = Settings::plans(&project, &args.select, &args.to)?;
+    let client = settings.registry(Arc::clone(&events))?;
+    let request = PushRequest { plan: &plans.asked, whole: &plans.whole, verify: args.verify };
+    let state = settings.state(&project);
+    let looking = Box::pin(run::push_forecast(&request, &state, &client, events, cancel));
+    // Nothing is open while it looks: it can be left at any moment.
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(RunError::Cancelled.into()),
+        looked = looking => Ok(looked?),
+    }
+}
+
+fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, console: &Console) -> u8 {
+    for warning in &forecast.warnings {
+        console.tell(&format!("warning: {}\n", Printable(warning)));
+    }
+    if as_json {
+        let mut document = opening(extent);
+        document["dry_run"] = json!(true);
+        document["registries"] = serde_json::to_value(&forecast.registries).unwrap_or_default();
+        document["warnings"] = json!(forecast.warnings);
+        console.print(&(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"));
+        return exit::DONE;
+    }
+    let mut text = String::new();
+    for one in &forecast.registries {
+        let tags = one.tags_created + one.tags_moved + one.tags_unchanged;
+        let _ = writeln!(
+            text,
+            "would push   {}, {} at {}{}: {} new, {} moved, {} unchanged",
+            counted(one.repositories, "repository", "repositories"),
+            counted(tags, "tag", "tags"),
+            one.registry,
+            if extent.subset { " (a subset)" } else { "" },
+            one.tags_created,
+            one.tags_moved,
+            one.tags_unchanged
+        );
+        let _ = writeln!(
+            text,
+            "             {} to send ({}), {} already there ({}), {} to mount ({})",
+            ByteSize(one.bytes_sent),
+            counted(one.sends, "blob", "blobs"),
+            ByteSize(one.bytes_present),
+            counted(one.present, "blob", "blobs"),
+            ByteSize(one.bytes_mounted),
+            counted(one.mounts, "blob", "blobs")
+        );
+    }
+    text.push_str(&subset_line(extent));
+    text.push_str("Nothing was sent.\n");
+    console.print(&text);
+    exit::DONE
 }
 
 pub(super) fn tell_warnings(published: &Published, console: &Console) {
@@ -52,15 +124,20 @@ pub(super) fn tell_warnings(published: &Published, console: &Console) {
     }
 }
 
-fn document(published: &Published) -> String {
-    let Extent { subset, cells, of } = &published.extent;
+/// What every document of a push begins with.
+fn opening(extent: &Extent) -> serde_json::Value {
+    let Extent { subset, cells, of } = extent;
     let cells = cells.iter().map(|cell| json!({"component": cell.component, "platform": cell.platform}));
-    let mut document = json!({
+    json!({
         "schema": "catamaran/push/v1",
         "subset": subset,
         "expected": of,
         "cells": cells.collect::<Vec<_>>(),
-    });
+    })
+}
+
+fn document(published: &Published) -> String {
+    let mut document = opening(&published.extent);
     let members = serde_json::to_value(&published.receipt).unwrap_or_default();
     if let (Some(document), serde_json::Value::Object(mut members)) = (document.as_object_mut(), members) {
         document.append(&mut members);
@@ -69,7 +146,7 @@ fn document(published: &Published) -> String {
 }
 
 /// What was published where, and what it cost.
-pub(super) fn pushed_lines(published: &Published) -> String {
+pub(super) fn pushed_lines(published: &Published, verbose: bool) -> String {
     let receipt = &published.receipt;
     let mut registries: Vec<&str> = receipt.repositories.iter().map(|one| one.repository.host()).collect();
     registries.sort_unstable();
@@ -94,6 +171,14 @@ pub(super) fn pushed_lines(published: &Published) -> String {
         ByteSize(receipt.bytes_present),
         ByteSize(receipt.bytes_mounted)
     );
+    if verbose {
+        let _ = writeln!(
+            text,
+            "         {}, tags moved within {} ms",
+            counted(usize::try_from(receipt.requests).unwrap_or(usize::MAX), "request", "requests"),
+            receipt.tag_window_ms
+        );
+    }
     text + &subset_line(&published.extent)
 }
 

@@ -329,7 +329,7 @@ fn a_closure_is_ordered_unique_and_bounded() {
 #[test]
 fn manifests_over_the_bound_are_not_read() {
     let (_directory, layout) = layout();
-    let huge = vec![b' '; 5 << 20];
+    let huge = vec![b' '; 9 << 20];
     let descriptor = layout.put(media_type::MANIFEST, &huge).expect("stored");
     assert!(RawManifest::read(&layout, &descriptor).is_err_and(|error| error.to_string().contains("over the limit")));
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
+/// How often the list of locks is read before a lock counts as free.
+const LOOKS: usize = 3;
+
 /// An advisory lock (flock(2)) on a file, held until dropped. The kernel releases it when its holder dies, however it dies.
 #[derive(Debug)]
 pub struct FileLock {
@@ -36,9 +39,10 @@ impl Drop for FileLock {
 /// is not visible from this process namespace.
 pub fn lock_holder(path: &Path) -> Option<u32> {
     let meta = std::fs::metadata(path).ok()?;
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-    holder_of(&locks, &format!("{major:02x}:{minor:02x}:{}", meta.ino()))
+    let file = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    // The kernel writes the list piece by piece: one that changes meanwhile may lack an entry.
+    (0..LOOKS).find_map(|_| holder_of(&std::fs::read_to_string("/proc/locks").ok()?, &file))
 }
 
 /// `proc_locks(5)`: `1: FLOCK ADVISORY WRITE 708 00:13:7349 0 EOF`; a waiter has `->` after the number.

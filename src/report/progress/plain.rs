@@ -379,7 +379,7 @@ backend/arm64 | #1 DONE 62.0 s
     fn a_cell_is_one_group_where_groups_are_folded() {
         let shown = folded(Folds::GitHub);
         let expected = "\
-catamaran | fleet v1: 1 component x 1 platform = 3 cells
+catamaran | fleet v1: 1 component on 1 platform, 3 cells
 ::group::built backend/arm64  3.0 s
 backend/arm64 | #1 RUN go build
 backend/arm64 | #1 0.00 half \\u{1b}[2J

@@ -32,6 +32,8 @@ pub use model::{
 };
 pub use names::arch_reference;
 pub use vars::PlannedVariable;
+// What a planned service says of itself.
+pub use crate::config::{Readiness, ServicePort};
 
 #[cfg(test)]
 mod tests;

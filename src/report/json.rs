@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::diagnostic::last_advice;
-use crate::base::{CellState, Failure, Warning};
+use crate::base::{CellState, ComponentName, Failure, Warning};
 use crate::catalogue;
-use crate::plan::{CellWork, ComponentKind, NeedReason, Plan};
+use crate::plan::{CellWork, ComponentKind, NeedReason, Plan, PlannedService, Readiness, ServicePort};
 use crate::run::{CellReport, IndexReport, Matrix, Outcome};
 
 /// What `build --push` and `--export` add to the document of a build.
@@ -213,6 +213,7 @@ pub fn plan_document(plan: Option<&Plan>, error: Option<&dyn Failure>) -> String
         "subset": plan.subset.platforms || plan.subset.names,
         "cells": cells.iter().map(cell).collect::<Vec<_>>(),
         "components": plan.components.iter().map(component_document).collect::<Vec<_>>(),
+        "services": plan.services.iter().map(service_document).collect::<Vec<_>>(),
         "unselected": plan.unselected.iter().map(|one| &one.name).collect::<Vec<_>>(),
         "warnings": plan.warnings.iter().map(warning_document).collect::<Vec<_>>(),
         "errors": [],
@@ -225,6 +226,28 @@ fn warning_document(warning: &Warning) -> Value {
         "help": warning.help,
         "path": warning.span.as_ref().map(|span| span.path().display().to_string()),
         "line": warning.span.as_ref().map(crate::base::Span::line),
+    })
+}
+
+/// A service: the cell that it runs from (`platform` null: each platform its own), and how it is found.
+fn service_document((name, service): (&ComponentName, &PlannedService)) -> Value {
+    json!({
+        "service": name,
+        "component": service.cell.component,
+        "platform": (!service.same_platform).then_some(&service.cell.platform),
+        "port": match service.port {
+            Some(ServicePort::Fixed(port)) => json!(port),
+            Some(ServicePort::Auto) => json!("auto"),
+            None => Value::Null,
+        },
+        "ready": match &service.ready {
+            Some(Readiness::Http(url)) => json!({"http": url}),
+            Some(Readiness::Tcp(port)) => json!({"tcp": port}),
+            Some(Readiness::Exec(words)) => json!({"exec": words}),
+            None => Value::Null,
+        },
+        "hosts": service.hosts,
+        "needs": service.needs,
     })
 }
 

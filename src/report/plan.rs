@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::style::{Style, Tone, columns, counted, pad, printable};
 use crate::base::{ComponentName, Platform, Warning};
-use crate::plan::{CellWork, Component, ComponentKind, Plan};
+use crate::plan::{CellWork, Component, ComponentKind, Plan, Readiness, ServicePort};
 
 /// The plan as people read it: components by phase, externals, what is excluded and why, and the sum.
 pub fn plan_table(plan: &Plan, style: &Style) -> String {
@@ -20,6 +20,7 @@ pub fn plan_table(plan: &Plan, style: &Style) -> String {
         out.push_str("* runs while these are built\n");
     }
     rest(plan, style, &mut out);
+    services(plan, &mut out);
     if !plan.unselected.is_empty() {
         let names: Vec<&str> = plan.unselected.iter().map(|one| one.name.as_str()).collect();
         let _ = writeln!(out, "only by name  {}", names.join(", "));
@@ -101,6 +102,25 @@ fn rest(plan: &Plan, style: &Style, out: &mut String) {
             let platforms: Vec<String> = component.platforms.iter().map(Platform::short).collect();
             let _ = writeln!(out, "external  {name}  {}  {}", source_of(plan, name), platforms.join(" "));
         }
+    }
+}
+
+/// What runs meanwhile, one line each: from which image, where, and when it counts as up.
+fn services(plan: &Plan, out: &mut String) {
+    for (name, service) in &plan.services {
+        let platform = if service.same_platform { "each platform".to_owned() } else { service.cell.platform.short() };
+        let port = match service.port {
+            Some(ServicePort::Fixed(port)) => format!("  port {port}"),
+            Some(ServicePort::Auto) => "  any free port".to_owned(),
+            None => String::new(),
+        };
+        let ready = match &service.ready {
+            Some(Readiness::Http(url)) => format!("  ready when {} answers", printable(url)),
+            Some(Readiness::Exec(words)) => format!("  ready when `{}` succeeds", printable(&words.join(" "))),
+            Some(Readiness::Tcp(_)) => "  ready when it accepts connections".to_owned(),
+            None => String::new(),
+        };
+        let _ = writeln!(out, "service   {name}  {platform}{port}{ready}");
     }
 }
 

@@ -22,7 +22,7 @@ fn states(document: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_external_whose_platforms_are_all_mirrored_keeps_upstreams_index_byte_for_byte() {
+fn d7_an_external_whose_platforms_are_all_mirrored_keeps_upstreams_index_byte_for_byte() {
     let upstream = Upstream::start(Make::Debian);
     let index = upstream.attested("redis");
     upstream.push(&index, "redis:7");

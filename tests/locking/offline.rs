@@ -63,7 +63,7 @@ fn layout(project: &Project) -> PathBuf {
 }
 
 #[test]
-fn after_prefetch_a_build_without_a_network_makes_the_same_digests() {
+fn d23_after_prefetch_a_build_without_a_network_makes_the_same_digests() {
     let upstream = upstream();
     let project = project(&upstream);
     let build = |daemon: &Daemon| ["build", "--json", "--builder", daemon.address()].map(str::to_owned);
@@ -91,9 +91,11 @@ fn after_prefetch_a_build_without_a_network_makes_the_same_digests() {
     assert_eq!(project.run(&["prefetch", "--json"]).exits(0).json()["fetched"], 0, "what is there is not fetched");
     // Upstream is gone, with everything that leads to it.
     drop(upstream);
-    let ran = without_network(&project, &["build", "--offline", "--json", "--builder", daemon.address()]).exits(0);
+    let build = ["build", "--offline", "--json", "--builder", daemon.address(), "--export", "release.tar"];
+    let ran = without_network(&project, &build).exits(0);
     assert_eq!(index_digests(&ran.json()), expected);
     project.run(&["verify"]).exits(0);
+    project.run(&["verify", "release.tar"]).exits(0);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn roots_are_globs_over_folders() {
 }
 
 #[test]
-fn what_belongs_to_nothing_is_asked_about_in_these_words() {
+fn d4_what_belongs_to_nothing_is_asked_about_in_these_words() {
     let mut out = String::new();
     for (title, toml, files) in [
         (

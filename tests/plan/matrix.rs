@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use catamaran::config::{DiskFiles, LoadRequest, load};
 use catamaran::plan::{Cell, ContextSource, NeedReason, Plan, PlanOptions, Selection, plan};
+use catamaran::report::{Style, plan_document, plan_table};
 
 use super::{Folder, fixture, project};
 
@@ -138,6 +139,13 @@ fn d9_a_service_is_one_cell_that_others_need() {
     assert_eq!(cell(&planned, "app/amd64").services[0].as_str(), "hub");
     assert_eq!(planned.services[0].cell.to_string(), "hub/arm64");
     assert!(planned.components[1].needs[0].service);
+    let table = plan_table(&planned, &Style::plain(folder.path()));
+    let line = "service   hub  arm64  port 80  ready when http://hub:80/health answers\n";
+    assert!(table.contains(line), "{table}");
+    let document: serde_json::Value = serde_json::from_str(&plan_document(Some(&planned), None)).expect("JSON");
+    let expected = serde_json::json!([{"service": "hub", "component": "hub", "platform": "linux/arm64", "port": 80,
+        "ready": {"http": "http://hub:80/health"}, "hosts": [], "needs": []}]);
+    assert_eq!(document["services"], expected);
 }
 
 #[test]

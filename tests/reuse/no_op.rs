@@ -36,7 +36,7 @@ fn built(project: &Project, more: &[&str]) -> String {
 }
 
 #[test]
-fn what_is_unchanged_is_reused_and_no_builder_is_asked() {
+fn d25_what_is_unchanged_is_reused_and_no_builder_is_asked() {
     let project = two();
     let first = project.run(&["build", "--json", "--builder", builder()]).exits(0).json();
     let again = project.run(&["build", "--json", "--builder", NOBODY, "--progress", "plain"]).exits(0);
@@ -64,7 +64,7 @@ fn what_is_unchanged_is_reused_and_no_builder_is_asked() {
 }
 
 #[test]
-fn force_builds_what_it_names_and_what_follows_from_it() {
+fn d24_force_builds_what_it_names_and_what_follows_from_it() {
     let project = two();
     let command = |more: &[&str]| {
         let arguments = [&["build", "--json", "--builder", builder()], more].concat();

@@ -68,7 +68,7 @@ fn what_the_project_says_of_a_service_applies() {
 }
 
 #[test]
-fn names_narrow_to_the_cells_and_the_one_service_cell_that_they_need() {
+fn d10_names_narrow_to_the_cells_and_the_one_service_cell_that_they_need() {
     let project = project("port = \"auto\"", &[("app", READ), ("other", "RUN true\n")]);
     // Only what is asked for is built, with what it needs; the hub is the amd64 one for both platforms.
     let ran = project.run(&[&build()[..], &["app/arm64", "--json"]].concat()).exits(0);

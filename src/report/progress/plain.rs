@@ -241,6 +241,9 @@ pub(super) fn notices(event: &Event) -> Vec<String> {
         }
         Event::Reused { cells, of } if cells == of => vec![format!("nothing to do: {cells} reused")],
         Event::Reused { cells, of } => vec![format!("{cells} of {} reused", counted(*of, "cell", "cells"))],
+        Event::ServiceReady { service, address, took, .. } => {
+            vec![format!("service {} ready at {} ({})", printable(service), printable(address), duration(*took))]
+        }
         Event::Waiting { text } | Event::Detail { text } => vec![printable(text)],
         Event::Warning { text, .. } => vec![format!("warning: {}", printable(text))],
         _ => Vec::new(),
@@ -346,6 +349,21 @@ backend/arm64 | #1 62.00 half \\u{1b}[2J
 backend/arm64 | #1 DONE 62.0 s
 ";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn a_service_that_is_up_is_told_in_the_words_of_both_views() {
+        let ready = Event::ServiceReady {
+            service: "hub".to_owned(),
+            builder: "unix:///b".to_owned(),
+            address: "127.0.0.1:8099".to_owned(),
+            took: Duration::from_millis(300),
+        };
+        assert_eq!(notices(&ready), ["service hub ready at 127.0.0.1:8099 (0.3 s)"]);
+        let now = Instant::now();
+        let mut out = Vec::new();
+        Plain::new(false, now).event(&ready, now, &mut out).expect("a vector takes everything");
+        assert_eq!(String::from_utf8_lossy(&out), "catamaran | service hub ready at 127.0.0.1:8099 (0.3 s)\n");
     }
 
     fn folded(folds: Folds) -> String {

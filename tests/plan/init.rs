@@ -37,7 +37,7 @@ fn tree() -> Folder {
 }
 
 #[test]
-fn a_scripted_tree_becomes_a_short_project_file() {
+fn d27_a_scripted_tree_becomes_a_short_project_file() {
     let folder = tree();
     let proposal = propose(folder.path()).expect("readable");
     assert!(proposal.text.lines().count() <= 120, "{}", proposal.text);
@@ -61,6 +61,25 @@ fn a_scripted_tree_becomes_a_short_project_file() {
     assert_eq!(needs, ["base0", "base1", "base2", "base3"]);
     assert!(worker.needs.iter().all(|need| need.reason == NeedReason::Declared));
     assert_eq!(worker.phase, 2);
+}
+
+#[test]
+fn a_component_that_others_ask_by_name_runs_while_they_are_built() {
+    let folder = Folder::new(&[
+        ("src/hub/Dockerfile", "FROM scratch\nRUN curl http://hub:80/ http://mirror.test:80/\n"),
+        ("src/app/Dockerfile", "FROM scratch\n# http://cache:1/\nRUN curl http://hub:8081/a http://hub:8081/b\n"),
+        ("src/cache/Dockerfile", "FROM scratch\nRUN curl http://hub:9000/\n"),
+    ]);
+    let proposal = propose(folder.path()).expect("readable");
+    assert!(proposal.text.ends_with("\n[service.hub]\nport = 8081\n"), "{}", proposal.text);
+    let notes: Vec<&str> = proposal.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(notes.contains(&"asks `hub:8081`: `hub` runs while it is built"), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("port 9000 here and 8081 elsewhere")), "{notes:?}");
+    folder.write("catamaran.toml", &proposal.text);
+    let planned = folder.planned();
+    let served = |cell: &&catamaran::plan::Cell| !cell.services.is_empty();
+    let names: Vec<String> = planned.cells.iter().filter(served).map(|cell| cell.id.to_string()).collect();
+    assert_eq!(names, ["app/amd64", "app/arm64", "cache/amd64", "cache/arm64"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! In: a folder. Out: the text of a `catamaran.toml` that means the same as what was found, and notes about everything that
 //! was left out, with the reason. Nothing is written to disk here.
 
+mod asked;
 mod tree;
 mod writer;
 

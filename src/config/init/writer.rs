@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::asked::asked;
 use super::tree::{ContextGuess, Folder, Phase, Tree, guess_context, read};
 use super::{Note, Proposal};
 use crate::base::ComponentName;
@@ -18,6 +19,7 @@ pub fn propose(root: &Path) -> std::io::Result<Proposal> {
     let mut draft = Draft { notes, ..Draft::new(root) };
     draft.roots(&tree);
     draft.components(&tree);
+    draft.services();
     let vars = draft.vars();
     let text = draft.text(&vars);
     let mut notes = draft.notes;
@@ -38,6 +40,10 @@ struct Draft<'a> {
     names: BTreeSet<String>,
     foundation: BTreeSet<String>,
     dependent: BTreeSet<String>,
+    /// The Dockerfile of each component.
+    dockerfiles: BTreeMap<String, PathBuf>,
+    /// Components that others ask while they are built, with their ports.
+    services: BTreeMap<String, u16>,
 }
 
 impl<'a> Draft<'a> {
@@ -51,6 +57,8 @@ impl<'a> Draft<'a> {
             names: BTreeSet::new(),
             foundation: BTreeSet::new(),
             dependent: BTreeSet::new(),
+            dockerfiles: BTreeMap::new(),
+            services: BTreeMap::new(),
         }
     }
 
@@ -84,6 +92,35 @@ impl<'a> Draft<'a> {
         if !self.foundation.is_empty() {
             for name in &self.dependent {
                 self.lines.entry(name.clone()).or_default().push(needs.clone());
+            }
+        }
+    }
+
+    /// A component that a step of another one asks by its name has to run meanwhile.
+    fn services(&mut self) {
+        for (name, dockerfile) in self.dockerfiles.clone() {
+            let text = DiskFiles.read_text(&self.root.join(&dockerfile)).unwrap_or_default();
+            for (host, port) in asked(&text) {
+                if host == name || !self.names.contains(host) {
+                    continue;
+                }
+                let known = *self.services.entry(host.to_owned()).or_insert(port);
+                if known != port {
+                    let text =
+                        format!("`{host}` is asked at port {port} here and {known} elsewhere: the latter counts");
+                    self.notes.push(Note::new(&dockerfile, text));
+                }
+                let text = format!("asks `{host}:{known}`: `{host}` runs while it is built");
+                self.notes.push(Note::new(&dockerfile, text));
+                let waits = self.dependent.contains(&name) && self.foundation.contains(host);
+                let inside = self.lines.entry(name.clone()).or_default();
+                let own = format!("needs = [{}]", quoted(host));
+                match inside.iter_mut().find(|entry| entry.starts_with("needs = [")) {
+                    _ if waits => {}
+                    Some(needs) if needs.contains(&quoted(host)) => {}
+                    Some(needs) => *needs = format!("{}, {}]", needs.trim_end_matches(']'), quoted(host)),
+                    None => inside.push(own),
+                }
             }
         }
     }
@@ -133,6 +170,7 @@ impl<'a> Draft<'a> {
         }
         self.phase(folder, &name, &main, scripted);
         self.names.insert(name.clone());
+        self.dockerfiles.insert(name.clone(), main);
         self.lines.entry(name).or_default().append(&mut inside);
     }
 
@@ -170,6 +208,7 @@ impl<'a> Draft<'a> {
             vec![format!("dockerfile = {}", quoted(&main.to_string_lossy())), format!("target = {}", quoted(target))];
         self.phase(folder, &name, main, true);
         self.names.insert(name.clone());
+        self.dockerfiles.insert(name.clone(), main.to_path_buf());
         self.lines.insert(name, inside);
     }
 
@@ -249,6 +288,9 @@ impl<'a> Draft<'a> {
             for (name, inside) in lines {
                 let _ = writeln!(out, "{:width$} = {{ {inside} }}", key(name));
             }
+        }
+        for (name, port) in &self.services {
+            let _ = write!(out, "\n[service.{}]\nport = {port}\n", key(name));
         }
         out
     }

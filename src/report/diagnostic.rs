@@ -1,10 +1,12 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::progress::ci::{data, property};
 use super::style::{Style, Tone, justified, printable, wrapped};
-use crate::base::{ErrorClass, Failure, SourceText};
+use crate::base::{ErrorClass, Failure, SourceText, Span};
 use crate::catalogue;
 use crate::run::CellFailure;
 
@@ -13,9 +15,10 @@ use crate::run::CellFailure;
 /// ```text
 /// error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
 ///   cause   exec /bin/sh: exec format error
-///   where   src/nginx/Dockerfile:7
+///   where   src/nginx/Dockerfile:7:1
 ///             6 | FROM registry.example.com/alpine:3.22
 ///           > 7 | RUN apk add nginx
+///               | ^^^
 ///   output  exec /bin/sh: exec format error
 ///   why     the program is for another processor than the one that runs it (C101)
 ///   fix     pull a base that has linux/arm64
@@ -43,6 +46,8 @@ pub(super) struct Place {
     /// 1-based, inclusive.
     pub(super) first: usize,
     pub(super) last: usize,
+    /// 1-based, in characters of the first line, and how many of them are meant; unknown where only lines are.
+    column: Option<(usize, usize)>,
     /// (number, text) of the lines to show.
     pub(super) lines: Vec<(usize, String)>,
 }
@@ -57,6 +62,8 @@ pub(super) const OUTPUT_LINES: usize = 20;
 const CAUSES: usize = 6;
 /// Width of the words before the text, their indentation included.
 const LABEL: usize = 10;
+/// Characters of a message or an advice that are shown: a value that is megabytes long is not repeated.
+const TEXT: usize = 2000;
 
 impl Diagnostic {
     /// Reads everything that `error` tells, except for its [`Failure::others`].
@@ -73,13 +80,8 @@ impl Diagnostic {
             source = Error::source(cause);
         }
         causes.truncate(CAUSES);
-        let place = error.excerpt().map(|(text, first, last)| Place::new(&text, first, last)).or_else(|| {
-            error.span().map(|span| {
-                let (first, _) = span.source.line_column(span.range.start);
-                let (last, _) = span.source.line_column(span.range.end.max(span.range.start + 1) - 1);
-                Place::new(&span.source, first, last)
-            })
-        });
+        let lines = error.excerpt().map(|(text, first, last)| Place::new(&text, first, last));
+        let place = lines.or_else(|| error.span().map(|span| Place::of(&span)));
         let known = catalogue::explain(error);
         Self {
             title,
@@ -120,8 +122,8 @@ impl Diagnostic {
 
     /// One line: the title and its first cause.
     pub fn short(&self, style: &Style) -> String {
-        let cause = self.causes.first().map(|cause| format!(": {}", printable(cause))).unwrap_or_default();
-        format!("{} {}{cause}", style.paint(Tone::Bad, "error:"), printable(&self.title))
+        let cause = self.causes.first().map(|cause| format!(": {}", printable(&shortened(cause)))).unwrap_or_default();
+        format!("{} {}{cause}", style.paint(Tone::Bad, "error:"), printable(&shortened(&self.title)))
     }
 
     /// The error as a workflow command of GitHub Actions, which shows it beside the line that it is about. Paths are told
@@ -142,12 +144,12 @@ impl Diagnostic {
 
     /// The whole, ending in a line end. With `exit`, the exit code stands at the right of the last line.
     pub fn render(&self, style: &Style, exit: Option<u8>) -> String {
-        let mut lines = vec![format!("{} {}", style.paint(Tone::Bad, "error:"), printable(&self.title))];
+        let mut lines = vec![format!("{} {}", style.paint(Tone::Bad, "error:"), printable(&shortened(&self.title)))];
         for (at, cause) in self.causes.iter().enumerate() {
             // Causes may be long texts of several lines; each line keeps its own.
             for (row, text) in cause.lines().filter(|text| !text.trim().is_empty()).enumerate() {
                 let label = if at == 0 && row == 0 { "cause" } else { "" };
-                lines.push(labelled(style, label, &printable(text)));
+                lines.push(labelled(style, label, &printable(&shortened(text))));
             }
         }
         if let Some(place) = &self.place {
@@ -179,8 +181,7 @@ impl Diagnostic {
             let id = self.known.map(|id| format!(" ({id})")).unwrap_or_default();
             tell("why", wrapped(&format!("{why}{id}"), width));
         }
-        // An error breaks its own lines, so that a command in it stays whole.
-        tell("fix", self.fix.iter().flat_map(|fix| fix.lines()).map(str::to_owned).collect());
+        tell("fix", self.fix.as_ref().map(|fix| advice_lines(fix, width)).unwrap_or_default());
         tell("fix", self.advice.map(|advice| wrapped(advice, width)).unwrap_or_default());
     }
 }
@@ -194,6 +195,14 @@ pub(super) fn last_advice(failure: &CellFailure) -> Option<String> {
 }
 
 impl Place {
+    /// The lines of a span, and the column where it begins.
+    fn of(span: &Span) -> Self {
+        let (first, column) = span.source.line_column(span.range.start);
+        let (last, end) = span.source.line_column(span.range.end.max(span.range.start + 1) - 1);
+        let length = if first == last { (end + 1).saturating_sub(column).max(1) } else { 0 };
+        Self { column: Some((column, length)), ..Self::new(&span.source, first, last) }
+    }
+
     fn new(source: &SourceText, first: usize, last: usize) -> Self {
         let last = last.max(first);
         let start = first.saturating_sub(CONTEXT_LINES).max(1);
@@ -206,21 +215,65 @@ impl Place {
             .skip(start - 1)
             .take(end + 1 - start)
             .collect();
-        Self { path: source.path().to_owned(), first, last, lines }
+        Self { path: source.path().to_owned(), first, last, column: None, lines }
     }
 
     fn render(&self, style: &Style, lines: &mut Vec<String>) {
-        lines.push(labelled(style, "where", &format!("{}:{}", style.path(&self.path), self.first)));
+        let column = self.column.map(|(column, _)| format!(":{column}")).unwrap_or_default();
+        lines.push(labelled(style, "where", &format!("{}:{}{column}", style.path(&self.path), self.first)));
         let digits = self.lines.last().map_or(1, |(number, _)| number.to_string().len());
+        let room = style.width.saturating_sub(LABEL + digits + 5).max(20);
         for (number, text) in &self.lines {
             let inside = (self.first..=self.last).contains(number);
             let mark = if inside { ">" } else { " " };
-            let text = text.replace('\t', "    ");
-            let line = format!("{:LABEL$}{mark} {number:>digits$} | {}", "", printable(&text));
+            let (column, length) = self.column.filter(|_| *number == self.first).unwrap_or((1, 0));
+            let (text, marked) = window(text, column - 1, length, room);
+            let line = format!("{:LABEL$}{mark} {number:>digits$} | {text}", "");
             let line = line.trim_end();
             lines.push(if inside { line.to_owned() } else { style.paint(Tone::Faint, line) });
+            if length > 0 {
+                let carets = "^".repeat(marked.len());
+                lines.push(format!("{:LABEL$}  {:>digits$} | {:2$}{carets}", "", "", marked.start));
+            }
         }
     }
+}
+
+/// The part of a line that fits into `room` characters, with what stands at `column` in it, and where that is there.
+///
+/// Files that programs write have lines of megabytes.
+fn window(line: &str, column: usize, length: usize, room: usize) -> (String, Range<usize>) {
+    let shown = |text: &str| printable(&text.replace('\t', "    "));
+    let total = line.chars().take(column + room + 1).count();
+    let skipped = if total > room { column.saturating_sub(room / 3) } else { 0 };
+    let part = |from: usize, count: usize| shown(&line.chars().skip(from).take(count).collect::<String>());
+    let before = part(skipped, column - skipped);
+    let (before, lead) = if skipped > 0 { (format!("…{before}"), 1) } else { (before, 0) };
+    let start = before.chars().count();
+    let mut text = before + &part(column, room);
+    let mut end = start + part(column, length.min(room)).chars().count().max(1);
+    if text.chars().count() > room || line.chars().nth(column + room).is_some() {
+        text = text.chars().take(room.max(start + lead + 1) - 1).chain(['…']).collect();
+        end = end.min(text.chars().count()).max(start + 1);
+    }
+    (text, start..end)
+}
+
+/// A text that is not longer than anybody reads.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(TEXT) {
+        Some((at, _)) => Cow::Owned(format!("{}… ({} bytes)", &text[..at], text.len())),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// The lines of an advice. It breaks its own where a command must stay whole; one that does not fit is broken between words.
+fn advice_lines(text: &str, width: usize) -> Vec<String> {
+    let fits = |line: &str| line.chars().count() <= width;
+    shortened(text)
+        .lines()
+        .flat_map(|line| if fits(line) { vec![line.to_owned()] } else { wrapped(line, width) })
+        .collect()
 }
 
 /// `  cause   text`
@@ -270,7 +323,6 @@ pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Span;
     use crate::engine::EngineError;
 
     fn failing_step() -> CellFailure {
@@ -344,12 +396,32 @@ error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
         let shown = render_error(&Unknown(text.span(24..35)), &Style::plain("/p"), 2);
         let expected = "\
 error: unknown platform `amd65`
-  where   catamaran.toml:2
+  where   catamaran.toml:2:15
             1 | name = \"x\"
           > 2 | platforms = [\"linux/amd65\"]
+              |               ^^^^^^^^^^^
   fix     did you mean `linux/amd64`?                                     exit 2
 ";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_line_of_a_program_is_cut_around_the_place() {
+        let line = "abcdefghij".repeat(100);
+        assert_eq!(window(&line, 500, 3, 20), ("…efghijabcdefghijab…".to_owned(), 7..10));
+        assert_eq!(window(&line, 0, 3, 20), ("abcdefghijabcdefghi…".to_owned(), 0..3));
+        assert_eq!(window(&line, 999, 1, 20), ("…defghij".to_owned(), 7..8));
+        assert_eq!(window("\tab", 1, 2, 20), ("    ab".to_owned(), 4..6));
+        assert_eq!(window("short", 5, 1, 20), ("short".to_owned(), 5..6), "the end of the line");
+        let mut lines = Vec::new();
+        Place::of(&SourceText::new("/p/f", line).span(500..503)).render(&Style::plain("/p"), &mut lines);
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+    }
+
+    #[test]
+    fn long_advice_is_broken_between_words() {
+        assert_eq!(advice_lines("the keys here are a, b, c\nand d", 14), ["the keys here", "are a, b, c", "and d"]);
+        assert_eq!(shortened(&"ä".repeat(3000)).len(), 2000 * 2 + "… (6000 bytes)".len());
     }
 
     #[test]

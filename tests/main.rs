@@ -8,6 +8,7 @@ mod cli;
 mod engine;
 mod faults;
 mod fleet;
+mod fuzz;
 mod locking;
 mod plan;
 mod registry;

@@ -95,7 +95,7 @@ pub(crate) fn generate(random: &mut Random) -> String {
 
 fn value(random: &mut Random, depth: usize) -> String {
     let choices = if depth > 4 { 4 } else { 14 };
-    let mut inner = |random: &mut Random| value(random, depth + 1);
+    let inner = |random: &mut Random| value(random, depth + 1);
     match random.below(choices) {
         0 => format!("\"{}\"", random.pick(TEXTS)),
         1 => (*random.pick(NUMBERS)).to_owned(),

@@ -94,6 +94,7 @@ fn bundle() -> Vec<u8> {
         component: "app".parse().expect("a name"),
         reference: "registry.example.com/app:1".parse().expect("a reference"),
         index: layout.put(media_type::INDEX, index.as_bytes()).expect("a blob"),
+        foreign: Vec::new(),
     };
     let contents = BundleContents {
         project: "demo".to_owned(),

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A text with the path it was read from, so that errors can show where something was written. Cheap to clone.
 #[derive(Clone)]
@@ -12,12 +12,15 @@ pub struct SourceText {
 struct Inner {
     path: PathBuf,
     text: String,
+    /// Where each line begins. Found when first asked for: most texts have nothing wrong with them, and those that have may
+    /// have a hundred thousand things.
+    lines: OnceLock<Vec<usize>>,
 }
 
 impl SourceText {
     /// A text read from `path`; the path is only shown, never opened again.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { path: path.into(), text: text.into() }) }
+        Self { inner: Arc::new(Inner { path: path.into(), text: text.into(), lines: OnceLock::new() }) }
     }
 
     /// Where the text came from.
@@ -37,9 +40,29 @@ impl SourceText {
         while !text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &text[..offset];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.line_starts().partition_point(|start| *start <= offset).max(1);
+        let line_start = self.line_starts().get(line - 1).copied().unwrap_or(0);
+        (line, text[line_start..offset].chars().count() + 1)
+    }
+
+    /// Where each line begins, the first one at 0.
+    fn line_starts(&self) -> &[usize] {
+        self.inner.lines.get_or_init(|| {
+            let ends = self.inner.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(ends).collect()
+        })
+    }
+
+    /// Lines `first` to `last`, 1-based and inclusive, without their ends, as far as they are there.
+    pub fn lines(&self, first: usize, last: usize) -> impl Iterator<Item = (usize, &str)> {
+        let starts = self.line_starts();
+        let end = last.min(starts.len());
+        (first.max(1)..=end).filter_map(move |line| {
+            let from = starts[line - 1];
+            let to = starts.get(line).copied().unwrap_or(self.text().len());
+            // What follows the last line end is a line only if something stands there.
+            (from < to).then(|| (line, self.text()[from..to].trim_end_matches('\n').trim_end_matches('\r')))
+        })
     }
 
     /// The span of `range` in this text.
@@ -49,15 +72,11 @@ impl SourceText {
 
     /// The span of a whole 1-based line; past the end, the empty span at the end.
     pub fn line_span(&self, line: usize) -> Span {
-        let text = self.text();
-        let mut start = 0;
-        for (index, content) in text.split_inclusive('\n').enumerate() {
-            if index + 1 == line {
-                return self.span(start..start + content.trim_end_matches(['\n', '\r']).len());
-            }
-            start += content.len();
+        let start = self.line_starts().get(line.wrapping_sub(1)).copied();
+        match (self.lines(line, line).next(), start) {
+            (Some((_, content)), Some(start)) => self.span(start..start + content.len()),
+            _ => self.span(self.text().len()..self.text().len()),
         }
-        self.span(text.len()..text.len())
     }
 }
 

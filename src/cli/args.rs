@@ -104,6 +104,8 @@ pub(super) enum Command {
     Metadata(SelectArgs),
     /// Explain a known failure by the id that stands behind its `why`.
     Explain(ExplainArgs),
+    /// Print the JSON schema of catamaran.toml, for editors.
+    Schema,
 }
 
 /// Which cells.

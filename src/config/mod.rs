@@ -22,6 +22,7 @@ mod native;
 mod paths;
 mod project;
 mod reader;
+mod schema;
 mod service;
 mod solve;
 mod solve_keys;
@@ -39,6 +40,7 @@ pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
     SecretSpec, ServicePlatform, ServicePort, ServiceSpec, Variable, Variation,
 };
+pub use schema::project_schema;
 pub use solve::{AnnotationLevel, AnnotationSpec, SolveSpec};
 pub use template::{Rendered, render};
 

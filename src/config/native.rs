@@ -389,6 +389,42 @@ fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
     Some(DiscoverSpec { roots, exclude, directory: node.directory.to_path_buf() })
 }
 
+/// Every key of a component, in the order of the documentation.
+pub(super) const COMPONENT_KEYS: [&str; 32] = [
+    "inherits",
+    "matrix",
+    "dockerfile",
+    "context",
+    "target",
+    "needs",
+    "contexts",
+    "args",
+    "labels",
+    "no-cache",
+    "platforms",
+    "foreign",
+    "exclude",
+    "image",
+    "tag",
+    "tags",
+    "registry",
+    "platform",
+    "secrets",
+    "ssh",
+    "extra-hosts",
+    "annotations",
+    "network",
+    "entitlements",
+    "shm-size",
+    "ulimits",
+    "no-cache-filter",
+    "pull",
+    "cache-from",
+    "cache-to",
+    "attest",
+    "cgroup-parent",
+];
+
 fn component(
     reading: &mut Reading<'_>,
     names: &NameTemplate<'_>,

@@ -275,4 +275,33 @@ pub(super) fn check_settings(root: &Table, problems: &mut Vec<ConfigProblem>) {
             });
         }
     }
+    check_unused(root, settings, problems);
+}
+
+/// Keys of settings that nobody inherits: no component's reading would tell that they are misspelt.
+fn check_unused(root: &Table, settings: &Table, problems: &mut Vec<ConfigProblem>) {
+    let components = root.entries.get("component").map(|entry| &entry.node.value);
+    let components = components.and_then(|value| if let Value::Table(table) = value { Some(table) } else { None });
+    let mut inherited = BTreeSet::new();
+    for entry in components.into_iter().chain([settings]).flat_map(|table| table.entries.values()) {
+        let Value::Table(table) = &entry.node.value else { continue };
+        let Some(Value::List(parents)) = table.entries.get("inherits").map(|entry| &entry.node.value) else { continue };
+        inherited.extend(
+            parents.iter().filter_map(
+                |parent| {
+                    if let Value::Text(name) = &parent.value { Some(name.as_str()) } else { None }
+                },
+            ),
+        );
+    }
+    for (name, entry) in settings.entries.iter().filter(|(name, _)| !inherited.contains(name.as_str())) {
+        let Value::Table(table) = &entry.node.value else { continue };
+        let mut reader = TableReader::new(format!("[settings.{name}]"), table);
+        for key in super::native::COMPONENT_KEYS {
+            reader.take(key);
+        }
+        let mut reading = Reading::new(Box::new(|_| None));
+        reader.finish(&mut reading);
+        problems.append(&mut reading.problems);
+    }
 }

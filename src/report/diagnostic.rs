@@ -60,6 +60,8 @@ const PLACE_LINES: usize = 8;
 pub(super) const OUTPUT_LINES: usize = 20;
 /// Causes that are shown: longer chains repeat themselves.
 const CAUSES: usize = 6;
+/// Errors that are told at all: a file can have a hundred thousand of them.
+const TOLD: usize = 60;
 /// Width of the words before the text, their indentation included.
 const LABEL: usize = 10;
 /// Characters of a message or an advice that are shown: a value that is megabytes long is not repeated.
@@ -207,14 +209,7 @@ impl Place {
         let last = last.max(first);
         let start = first.saturating_sub(CONTEXT_LINES).max(1);
         let end = last.min(first + PLACE_LINES - 1);
-        let lines = source
-            .text()
-            .lines()
-            .enumerate()
-            .map(|(at, text)| (at + 1, text.to_owned()))
-            .skip(start - 1)
-            .take(end + 1 - start)
-            .collect();
+        let lines = source.lines(start, end).map(|(number, text)| (number, text.to_owned())).collect();
         Self { path: source.path().to_owned(), first, last, column: None, lines }
     }
 
@@ -232,8 +227,8 @@ impl Place {
             let line = line.trim_end();
             lines.push(if inside { line.to_owned() } else { style.paint(Tone::Faint, line) });
             if length > 0 {
-                let carets = "^".repeat(marked.len());
-                lines.push(format!("{:LABEL$}  {:>digits$} | {:2$}{carets}", "", "", marked.start));
+                let carets = " ".repeat(marked.start) + &"^".repeat(marked.len());
+                lines.push(format!("{:LABEL$}  {:>digits$} | {carets}", "", ""));
             }
         }
     }
@@ -287,13 +282,20 @@ fn labelled(style: &Style, label: &str, text: &str) -> String {
 /// `exit` is shown at the right of the last line.
 pub fn render_error(error: &dyn Failure, style: &Style, exit: u8) -> String {
     let others = error.others();
-    let all: Vec<Diagnostic> = std::iter::once(error).chain(others).map(Diagnostic::of).collect();
-    render_all(&all, style, Some(exit))
+    let more = (others.len() + 1).saturating_sub(TOLD);
+    let all: Vec<Diagnostic> = std::iter::once(error).chain(others).take(TOLD).map(Diagnostic::of).collect();
+    render(&all, more, style, Some(exit))
 }
 
 /// Several errors: the first five whole, the others one line each. What says the same as one before it is said once: a
 /// registry that does not answer is one piece of news, however many repositories were meant for it.
 pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String {
+    let told = &all[..all.len().min(TOLD)];
+    render(told, all.len() - told.len(), style, exit)
+}
+
+/// `all`, and the count of those that are not told.
+fn render(all: &[Diagnostic], more: usize, style: &Style, exit: Option<u8>) -> String {
     const WHOLE: usize = 5;
     let mut seen = HashSet::new();
     let all: Vec<&Diagnostic> = all.iter().filter(|diagnostic| seen.insert(diagnostic.render(style, None))).collect();
@@ -303,18 +305,23 @@ pub fn render_all(all: &[Diagnostic], style: &Style, exit: Option<u8>) -> String
         if at > 0 {
             out.push('\n');
         }
-        out.push_str(&diagnostic.render(style, exit.filter(|_| at + 1 == all.len())));
+        out.push_str(&diagnostic.render(style, exit.filter(|_| at + 1 == all.len() && more == 0)));
     }
     for (at, diagnostic) in all[whole..].iter().enumerate() {
         if at == 0 {
             out.push('\n');
         }
         let line = diagnostic.short(style);
-        let last = whole + at + 1 == all.len();
+        let last = whole + at + 1 == all.len() && more == 0;
         out.push_str(&match exit.filter(|_| last) {
             Some(exit) => justified(&line, &format!("exit {exit}"), style.width),
             None => line,
         });
+        out.push('\n');
+    }
+    if more > 0 {
+        let line = format!("and {more} more like these");
+        out.push_str(&exit.map_or(line.clone(), |exit| justified(&line, &format!("exit {exit}"), style.width)));
         out.push('\n');
     }
     out
@@ -432,5 +439,15 @@ error: unknown platform `amd65`
         assert_eq!(shown.matches("where").count(), 5);
         assert_eq!(shown.matches("error:").count(), 7);
         assert!(shown.trim_end().ends_with("exit 2"));
+    }
+
+    #[test]
+    fn after_sixty_errors_they_are_counted() {
+        let text = SourceText::new("/p/f", "x\n".repeat(1000));
+        let all: Vec<Diagnostic> =
+            (0..1000).map(|at| Diagnostic::of(&Unknown(text.span(2 * at..2 * at + 1)))).collect();
+        let shown = render_all(&all, &Style::plain("/p"), Some(2));
+        assert_eq!(shown.lines().filter(|line| line.starts_with("error:")).count(), 60);
+        assert!(shown.trim_end().ends_with("exit 2") && shown.contains("and 940 more like these"), "{shown}");
     }
 }

@@ -143,9 +143,10 @@ impl Problem {
                 Some("run `catamaran build`: it brings back what is missing".to_owned())
             }
             Self::ForeignExecutable { path, expected, .. } => Some(format!(
-                "take a file made for {}: look at what COPY and ADD bring from this machine, at stages that pin\n\
-                 `--platform`, and at downloads that ignore TARGETARCH; if it is there on purpose, declare it\n\
-                 under `{component}` in the project file: foreign = [{:?}]",
+                "take a file made for {}: look at what COPY and ADD bring from this machine, at stages that pin \
+                 `--platform`, and at downloads that ignore TARGETARCH\n\
+                 if it is there on purpose, declare it under `{component}` in the project file:\n\
+                 foreign = [{:?}]",
                 expected,
                 path.trim_start_matches("./").trim_start_matches('/'),
             )),

@@ -6,6 +6,8 @@
 mod effects;
 mod selection;
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

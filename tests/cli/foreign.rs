@@ -30,9 +30,11 @@ fn d19_a_program_for_another_processor_fails_its_cell() {
 web/arm64 failed: foreign executable: `usr/bin/tool` is for amd64, the image is for linux/arm64
   cause   layer 1 of 1 (`sha256:[..]`)
           made by COPY rootfs/amd64/bin/busybox /usr/bin/tool # buildkit
-  fix     take a file made for linux/arm64: look at what COPY and ADD bring from this machine, at stages that pin
-          `--platform`, and at downloads that ignore TARGETARCH; if it is there on purpose, declare it
-          under `web` in the project file: foreign = ["usr/bin/tool"]
+  fix     take a file made for linux/arm64: look at what COPY and ADD bring from
+          this machine, at stages that pin `--platform`, and at downloads that
+          ignore TARGETARCH
+          if it is there on purpose, declare it under `web` in the project file:
+          foreign = ["usr/bin/tool"]
   log     .catamaran/logs/web/linux-arm64.log
 
 "#]]

@@ -25,8 +25,9 @@ fn d1_an_unknown_platform_is_refused_with_its_line() {
 exit 2
 --- stderr
 error: unknown platform `linux/amd65`
-  where   catamaran.toml:1
+  where   catamaran.toml:1:14
           > 1 | platforms = ["linux/amd65", "linux/arm64"]
+              |              ^^^^^^^^^^^^^
   fix     did you mean `linux/amd64`?                                     exit 2
 
 "#]]
@@ -98,13 +99,13 @@ error: component `web`: there is no `web/Dockerfile`
     );
     assert_data_eq!(
         refused(&format!("{PLATFORMS}[component.web]\n"), &[("Dockerfile", "FORM scratch\n")]),
-        str![[r"
+        str![[r#"
 exit 2
 --- stderr
 error: component `web`: [..]FORM[..]
-  where   Dockerfile:1
+  where   Dockerfile:1:1
 ...
-"]]
+"#]]
     );
 }
 

@@ -16,8 +16,6 @@ mod runner;
 #[path = "../../fuzz/src/seeds.rs"]
 mod seeds;
 
-mod hostile;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -68,20 +66,20 @@ macro_rules! fuzzed {
 }
 
 fuzzed! {
-    toml_project: Toml, 5_000;
-    hcl_bake: Hcl, 5_000;
-    json_bake: Json, 5_000;
-    compose_file: Compose, 5_000;
-    dockerfile: Dockerfile, 20_000;
-    ignore_patterns: Ignore, 5_000;
+    toml_project: Toml, 2_000;
+    hcl_bake: Hcl, 2_000;
+    json_bake: Json, 2_000;
+    compose_file: Compose, 2_000;
+    dockerfile: Dockerfile, 5_000;
+    ignore_patterns: Ignore, 2_000;
     references: Reference, 20_000;
     platforms: Platform, 20_000;
-    templates: Template, 10_000;
-    variable_files: Vars, 2_000;
-    layout_index: Layout, 5_000;
-    manifests: Manifest, 20_000;
-    bundle_files: Bundle, 5_000;
-    build_conf_trees: Tree, 1_000;
+    templates: Template, 5_000;
+    variable_files: Vars, 1_000;
+    layout_index: Layout, 2_000;
+    manifests: Manifest, 10_000;
+    bundle_files: Bundle, 2_000;
+    build_conf_trees: Tree, 500;
 }
 
 /// A runner that finds nothing must be one that could find something.

@@ -6,6 +6,7 @@ mod init;
 mod matrix;
 mod printed;
 mod refusals;
+mod schema;
 mod variation;
 mod views;
 

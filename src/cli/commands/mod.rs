@@ -12,6 +12,7 @@ mod plan;
 mod prefetch;
 mod push;
 mod report;
+mod schema;
 mod status;
 mod verify;
 mod watch;
@@ -39,6 +40,7 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Report(args) => report::report(settings, &args, console),
         Command::Metadata(args) => metadata::metadata(settings, &args, console),
         Command::Explain(args) => explain::explain(settings, &args, console),
+        Command::Schema => schema::schema(console),
         Command::Logs(args) => logs::logs(settings, &args, console),
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn mismatch(have: &Type, wanted: &Type) -> String {
     {
         return format!("a tuple of {} elements is required, this has {}", wanted.len(), have.len());
     }
-    format!("{} required, this is {}", wanted.constraint_name(), have.name())
+    format!("{} is required, this is {}", with_article(&wanted.constraint_name()), with_article(&have.name()))
 }
 
 /// Whether a value of type `from` can be tried as `to`.
@@ -196,6 +196,15 @@ fn to_object(value: &Value, wanted: &ObjectType) -> Result<Value, String> {
         values.insert(name.clone(), member);
     }
     Ok(Value::object(values))
+}
+
+/// A type's name in a sentence.
+pub(crate) fn with_article(name: &str) -> String {
+    match name {
+        "any" | "dynamic" => name.to_owned(),
+        "object" => "an object".to_owned(),
+        _ => format!("a {name}"),
+    }
 }
 
 /// The one type that values of all `types` can be converted to, if there is one.

@@ -5,12 +5,18 @@ use crate::base::Span;
 use crate::config::error::ConfigProblem;
 
 use super::ast::{Call, Expression, For, Form, Operator, Step, StepKind};
-use super::convert::{convert, unify};
+use super::convert::{convert, unify, with_article};
 use super::functions::{self, Arguments};
 use super::number::Number;
 use super::type_expression;
 use super::types::Type;
 use super::value::Value;
+
+/// What to do about files that ask for too much.
+const SIMPLER: &str = "look for values that multiply each other, and make them smaller";
+
+/// What to do about an argument that is null.
+pub(crate) const NOT_NULL: &str = "give it a value, or a default: `coalesce(NAME, \"\")`";
 
 /// Why an expression has no value.
 pub(crate) type Fault = Box<ConfigProblem>;
@@ -97,7 +103,8 @@ impl Budget {
     fn spend(&self, steps: u64, span: &Span) -> Result<(), Fault> {
         let left = self.steps.get().checked_sub(steps);
         self.steps.set(left.unwrap_or(0));
-        left.map(|_| ()).ok_or_else(|| fault("the files ask for more computation than is sensible", span))
+        let message = "the files ask for more computation than is sensible";
+        left.map(|_| ()).ok_or_else(|| fault_with_help(message, SIMPLER, span))
     }
 }
 
@@ -123,7 +130,8 @@ impl Evaluator<'_> {
         self.budget.spend(1, &expression.span)?;
         let depth = self.budget.depth.get();
         if depth >= MAX_DEPTH {
-            return Err(fault("expressions refer to each other too deeply", &expression.span));
+            let message = "expressions refer to each other too deeply";
+            return Err(fault_with_help(message, SIMPLER, &expression.span));
         }
         self.budget.depth.set(depth + 1);
         let result = self.eval_form(expression, locals);
@@ -131,7 +139,7 @@ impl Evaluator<'_> {
         let value = result?;
         let size = value.size();
         if size.weight > MAX_WEIGHT || size.depth > MAX_VALUE_DEPTH {
-            return Err(fault("a value that is too large or too deeply nested", &expression.span));
+            return Err(fault_with_help("a value that is too large or too deeply nested", SIMPLER, &expression.span));
         }
         Ok(value)
     }
@@ -239,8 +247,8 @@ impl Evaluator<'_> {
             return Ok(Value::Unknown(Type::Any));
         }
         let Some(elements) = collection.elements() else {
-            let message = format!("`for` needs a collection, this is {}", collection.ty().name());
-            return Err(fault(message, &each.collection.span));
+            let message = format!("`for` needs a list or a map, this is {}", with_article(&collection.ty().name()));
+            return Err(fault_with_help(message, "put it in brackets: `[for v in [NAME]: v]`", &each.collection.span));
         };
         self.budget.spend(elements.len() as u64, span)?;
         let mut values = Vec::new();
@@ -375,7 +383,13 @@ impl Evaluator<'_> {
             }
             ("homedir", _) if call.arguments.is_empty() => return Ok(Value::string(&self.names.host().home)),
             ("try" | "can" | "convert" | "timestamp" | "homedir", _) => {
-                return Err(fault(format!("wrong arguments for `{}`", call.name), span));
+                let help = match call.name.as_str() {
+                    "try" => "write `try(VALUE, …)`",
+                    "can" => "write `can(VALUE)`",
+                    "convert" => "write `convert(VALUE, TYPE)`, such as `convert(\"1\", number)`",
+                    _ => "it takes none",
+                };
+                return Err(fault_with_help(format!("wrong arguments for `{}`", call.name), help, span));
             }
             _ => {}
         }
@@ -420,7 +434,7 @@ impl Evaluator<'_> {
             }
         }
         match last {
-            None => Err(fault("`try` needs at least one argument", span)),
+            None => Err(fault_with_help("`try` has no argument", "write `try(NAME, \"default\")`", span)),
             Some(problem) => Err(fault(format!("no argument of `try` has a value; the last one: {problem}"), span)),
         }
     }
@@ -430,10 +444,13 @@ impl Evaluator<'_> {
         let builtins: Vec<&str> = functions::names().collect();
         let candidates = builtins.into_iter().chain(own.iter().map(String::as_str));
         let message = format!("unknown function `{}`", call.name);
-        match crate::base::did_you_mean(&call.name, candidates) {
-            Some(near) => fault_with_help(message, format!("did you mean `{near}`?"), &call.name_span),
-            None => fault(message, &call.name_span),
-        }
+        let help = functions::instead_of(&call.name).map(str::to_owned).unwrap_or_else(|| {
+            crate::base::did_you_mean(&call.name, candidates).map_or_else(
+                || format!("define it: `function \"{}\" {{`, with `params` and `result`", call.name),
+                |near| format!("did you mean `{near}`?"),
+            )
+        });
+        fault_with_help(message, help, &call.name_span)
     }
 
     fn call_user(&self, call: &Call, function: UserFunction<'_>, arguments: Arguments<'_>) -> Result<Value, Fault> {
@@ -441,10 +458,12 @@ impl Evaluator<'_> {
         let given = arguments.values.len();
         if given < wanted || given > wanted && function.variadic.is_none() {
             let message = format!("`{}` takes {wanted} arguments, {given} are given", call.name);
-            return Err(fault(message, &call.name_span));
+            let help = format!("it is defined as `{}({})`", call.name, function.parameters.join(", "));
+            return Err(fault_with_help(message, help, &call.name_span));
         }
         if let Some(at) = arguments.values.iter().position(Value::is_null) {
-            return Err(fault("an argument of a function must not be null", arguments.spans[at]));
+            let message = format!("an argument of `{}` is null", call.name);
+            return Err(fault_with_help(message, NOT_NULL, arguments.spans[at]));
         }
         let mut values = arguments.values.into_iter();
         let mut names: BTreeMap<String, Value> =
@@ -458,10 +477,21 @@ impl Evaluator<'_> {
 
 fn append(text: &mut String, value: &Value, span: &Span) -> Result<(), Fault> {
     if value.is_null() {
-        return Err(fault("null cannot be part of a text", span));
+        return Err(fault_with_help(
+            "null cannot be part of a text",
+            "give it a default: `${coalesce(NAME, \"\")}`",
+            span,
+        ));
     }
-    let part = convert(value, &Type::String)
-        .map_err(|_| fault(format!("{} cannot be part of a text", value.ty().name()), span))?;
+    let part = convert(value, &Type::String).map_err(|_| {
+        let message = format!("{} cannot be part of a text", with_article(&value.ty().name()));
+        let help = if value.as_items().is_some() {
+            "join its elements: `${join(\",\", NAME)}`"
+        } else {
+            "take one of its values: `${NAME.key}`, or write all of it: `${jsonencode(NAME)}`"
+        };
+        fault_with_help(message, help, span)
+    })?;
     text.push_str(part.as_str().unwrap_or_default());
     Ok(())
 }
@@ -469,9 +499,18 @@ fn append(text: &mut String, value: &Value, span: &Span) -> Result<(), Fault> {
 /// An operand of a given type, which is not null.
 fn operand(value: &Value, wanted: &Type, span: &Span) -> Result<Value, Fault> {
     if value.is_null() {
-        return Err(fault("an operand is null", span));
+        return Err(fault_with_help("this is null", "give it a value, or a default: `coalesce(NAME, 0)`", span));
     }
-    convert(value, wanted).map_err(|error| fault(format!("unsuitable operand: {error}"), span))
+    convert(value, wanted).map_err(|error| {
+        let help = match (value, wanted) {
+            (Value::String(_), Type::Number) => {
+                "write numbers without quotes; texts are joined by writing \"${a}${b}\""
+            }
+            (_, Type::Bool) => "compare it with something: `NAME == \"value\"`",
+            _ => "only numbers can be calculated with",
+        };
+        fault_with_help(error, help, span)
+    })
 }
 
 /// `&&` and `||`: one side can decide alone, even if the other has no value.
@@ -547,16 +586,25 @@ fn attribute(value: &Value, name: &str, span: &Span) -> Result<Value, Fault> {
     match value {
         Value::Null(_) => Err(fault(format!("null has no attribute `{name}`"), span)),
         Value::Unknown(_) => Ok(Value::Unknown(Type::Any)),
-        Value::Map(_, entries) | Value::Object(entries) => entries.values.get(name).cloned().ok_or_else(|| {
-            let near = crate::base::did_you_mean(name, entries.values.keys().map(String::as_str));
-            let message = format!("there is no `{name}` in it");
-            match near {
-                Some(near) => fault_with_help(message, format!("did you mean `{near}`?"), span),
-                None => fault(message, span),
-            }
-        }),
-        other => Err(fault(format!("{} has no attributes", other.ty().name()), span)),
+        Value::Map(_, entries) | Value::Object(entries) => {
+            entries.values.get(name).cloned().ok_or_else(|| missing(name, &entries.values, span))
+        }
+        other => Err(fault(format!("{} has no attributes", with_article(&other.ty().name())), span)),
     }
+}
+
+/// A name that a map or object does not have.
+fn missing(name: &str, entries: &BTreeMap<String, Value>, span: &Span) -> Fault {
+    let message = format!("there is no `{name}` in it");
+    let help = match crate::base::did_you_mean(name, entries.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if entries.is_empty() => "it is empty".to_owned(),
+        None => {
+            let known: Vec<&str> = entries.keys().map(String::as_str).take(20).collect();
+            format!("it has {}", known.join(", "))
+        }
+    };
+    fault_with_help(message, help, span)
 }
 
 fn index(value: &Value, key: &Value, span: &Span) -> Result<Value, Fault> {
@@ -576,16 +624,20 @@ fn index(value: &Value, key: &Value, span: &Span) -> Result<Value, Fault> {
             let number = key.as_number();
             let found = number.and_then(Number::to_usize).and_then(|at| items.values.get(at));
             found.cloned().ok_or_else(|| {
-                let shown = number.map(|number| number.plain_text(None)).unwrap_or_default();
-                fault(format!("there is no element {shown}; there are {}", items.values.len()), span)
+                let shown = number.map(|number| number.general_text(None)).unwrap_or_default();
+                let help = match items.values.len() {
+                    0 => "the list is empty".to_owned(),
+                    count => format!("elements are counted from 0: the last one is {}", count - 1),
+                };
+                fault_with_help(format!("there is no element {shown}"), help, span)
             })
         }
         Value::Map(_, entries) | Value::Object(entries) => {
             let key = as_key(&Type::String)?;
             let name = key.as_str().unwrap_or_default();
-            entries.values.get(name).cloned().ok_or_else(|| fault(format!("there is no `{name}` in it"), span))
+            entries.values.get(name).cloned().ok_or_else(|| missing(name, &entries.values, span))
         }
         Value::Set(..) => Err(fault("elements of a set have no keys", span)),
-        other => Err(fault(format!("{} has no elements", other.ty().name()), span)),
+        other => Err(fault(format!("{} has no elements", with_article(&other.ty().name())), span)),
     }
 }

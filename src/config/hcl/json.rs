@@ -75,10 +75,22 @@ impl Parser<'_> {
         Box::new(ConfigProblem::Syntax { message, span: self.source.span(range) })
     }
 
+    fn advised(&self, message: &str, help: &str, range: Range<usize>) -> Box<ConfigProblem> {
+        let (message, help, span) = (message.to_owned(), Some(help.to_owned()), Some(self.source.span(range)));
+        Box::new(ConfigProblem::Invalid { message, help, span })
+    }
+
+    /// A comma before a bracket that closes.
+    fn last_comma(&self) -> Box<ConfigProblem> {
+        let at = self.text[..self.at].rfind(',').unwrap_or(self.at);
+        self.advised("a comma after the last value", "take it out: JSON has none there", at..at + 1)
+    }
+
     fn expected(&self, what: &str) -> Box<ConfigProblem> {
         let found = match self.text[self.at..].chars().next() {
             None => "the end of the file".to_owned(),
-            Some(c) => format!("`{}`", c.escape_debug()),
+            Some(c) if c.is_control() => format!("`{}`", c.escape_default()),
+            Some(c) => format!("`{c}`"),
         };
         self.problem(format!("expected {what}, found {found}"), self.at..self.at + 1)
     }
@@ -123,8 +135,13 @@ impl Parser<'_> {
         loop {
             self.space();
             let start = self.at;
-            if !self.text[start..].starts_with('"') {
-                return Err(self.expected("a name in double quotes"));
+            match self.text[start..].chars().next() {
+                Some('"') => {}
+                Some('}') => return Err(self.last_comma()),
+                Some('\'') => {
+                    return Err(self.advised("single quotes", "JSON has double quotes only", start..start + 1));
+                }
+                _ => return Err(self.expected("a name in double quotes")),
             }
             let (text, verbatim) = self.string()?;
             let key = Key { text, verbatim, range: start..self.at };
@@ -154,6 +171,10 @@ impl Parser<'_> {
             }
             if !self.eat(',') {
                 return Err(self.expected("`,` or `]`"));
+            }
+            self.space();
+            if self.text[self.at..].starts_with(']') {
+                return Err(self.last_comma());
             }
         }
     }
@@ -222,7 +243,7 @@ impl Reader<'_> {
     fn body(&mut self, node: Node, shapes: &'static [Shape]) -> Body {
         let mut body = Body::default();
         let NodeKind::Object(members) = node.kind else {
-            self.refuse("an object is required here", &node.range);
+            self.refuse("an object is required here, such as {\"target\": {…}}", &node.range);
             return body;
         };
         for (key, value) in members {

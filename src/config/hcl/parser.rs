@@ -11,6 +11,9 @@ use super::value::Value;
 /// Deeper nesting is refused: nobody writes it, and it would exhaust the stack.
 pub(crate) const MAX_NESTING: usize = 250;
 
+/// What to do about a block that should be on several lines.
+const ONE_LINE: Option<&str> = Some("a block on one line holds one argument: write each on a line of its own");
+
 /// Errors of one file that are reported together.
 const MAX_PROBLEMS: usize = 20;
 
@@ -19,7 +22,7 @@ const MAX_PROBLEMS: usize = 20;
 /// Every statement that cannot be read is one problem; the others are read all the same so that all are found at once.
 pub(crate) fn parse_file(source: &SourceText) -> Result<Body, Vec<ConfigProblem>> {
     let mut parser = Parser::new(source, source.text(), Place::Offset(0), false);
-    let body = parser.body(true);
+    let body = parser.body(None);
     if parser.problems.is_empty() { Ok(body) } else { Err(parser.problems) }
 }
 
@@ -54,6 +57,32 @@ pub(crate) enum Place {
     Within(Range<usize>),
 }
 
+/// An open bracket.
+#[derive(Debug, Clone, Copy)]
+struct Bracket {
+    /// Whether a line end means something in it.
+    newlines: bool,
+    /// Whether `}` closes it.
+    brace: bool,
+}
+
+impl Bracket {
+    const BLOCK: Self = Self { newlines: true, brace: true };
+    const OBJECT: Self = Self::BLOCK;
+    /// `{ for`, `${`.
+    const BRACE: Self = Self { newlines: false, brace: true };
+    /// `(` and `[`.
+    const ROUND: Self = Self { newlines: false, brace: false };
+}
+
+/// What is no part of the language, and what to write in its place.
+fn bad(parser: &Parser<'_>, what: &str, range: Range<usize>) -> Box<ConfigProblem> {
+    match what.split_once("; ") {
+        Some((what, help)) => parser.advised(what, help, range),
+        None => parser.problem(what, range),
+    }
+}
+
 type Parsed<T> = Result<T, Box<ConfigProblem>>;
 
 struct Parser<'a> {
@@ -62,8 +91,8 @@ struct Parser<'a> {
     place: Place,
     tokens: Vec<Token>,
     at: usize,
-    /// Whether line ends mean something; the innermost bracket decides.
-    newlines: Vec<bool>,
+    /// The brackets around this place; the innermost decides whether line ends mean something.
+    brackets: Vec<Bracket>,
     nesting: usize,
     problems: Vec<ConfigProblem>,
 }
@@ -80,7 +109,7 @@ const BINARY: [&[(&str, Operator)]; 6] = [
 impl<'a> Parser<'a> {
     fn new(source: &'a SourceText, text: &'a str, place: Place, template: bool) -> Self {
         let tokens = scan(text, template);
-        Self { source, text, place, tokens, at: 0, newlines: vec![true], nesting: 0, problems: Vec::new() }
+        Self { source, text, place, tokens, at: 0, brackets: Vec::new(), nesting: 0, problems: Vec::new() }
     }
 
     fn span(&self, range: Range<usize>) -> Span {
@@ -93,7 +122,7 @@ impl<'a> Parser<'a> {
     /// The token after `at` that counts here.
     fn index(&self) -> usize {
         let mut at = self.at;
-        if self.newlines.last() == Some(&false) {
+        if self.brackets.last().is_some_and(|bracket| !bracket.newlines) {
             while self.tokens[at].kind == Kind::Newline {
                 at += 1;
             }
@@ -149,16 +178,30 @@ impl<'a> Parser<'a> {
         Box::new(ConfigProblem::Syntax { message: message.into(), span: self.span(range) })
     }
 
+    /// A problem with what to do about it.
+    fn advised(&self, message: impl Into<String>, help: impl Into<String>, range: Range<usize>) -> Box<ConfigProblem> {
+        let (message, help) = (message.into(), Some(help.into()));
+        Box::new(ConfigProblem::Invalid { message, help, span: Some(self.span(range)) })
+    }
+
     fn unexpected(&self, wanted: &str) -> Box<ConfigProblem> {
+        self.unexpected_here(wanted, None)
+    }
+
+    fn unexpected_here(&self, wanted: &str, help: Option<&str>) -> Box<ConfigProblem> {
         let token = self.token();
         let found = match token.kind {
-            Kind::Bad(what) => what.to_owned(),
+            Kind::Bad(what) => return bad(self, what, token.range.clone()),
             Kind::End => "the end of the file".to_owned(),
             Kind::Newline => "the end of the line".to_owned(),
             Kind::CloseQuote | Kind::OpenQuote => "a quote".to_owned(),
             _ => format!("`{}`", self.text_of(token).chars().take(40).collect::<String>()),
         };
-        self.problem(format!("expected {wanted}, found {found}"), token.range.clone())
+        let message = format!("expected {wanted}, found {found}");
+        match help {
+            Some(help) => self.advised(message, help, token.range.clone()),
+            None => self.problem(message, token.range.clone()),
+        }
     }
 
     fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
@@ -172,27 +215,36 @@ impl<'a> Parser<'a> {
     }
 
     /// Parses inside brackets, where line ends mean something or not.
-    fn bracketed<T>(&mut self, newlines: bool, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
-        self.newlines.push(newlines);
-        let result = self.deeper(parse);
-        self.newlines.pop();
-        result
+    ///
+    /// After an error the bracket stays, so that [`Self::recover`] knows how deep it happened.
+    fn bracketed<T>(&mut self, bracket: Bracket, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        self.brackets.push(bracket);
+        let value = self.deeper(parse)?;
+        self.brackets.pop();
+        Ok(value)
     }
 
-    /// Statements up to the closing brace, or to the end of the file.
-    fn body(&mut self, top: bool) -> Body {
+    /// Statements up to the closing brace, or to the end of the file. `opening` is the block's header, if it is a block's.
+    fn body(&mut self, opening: Option<Range<usize>>) -> Body {
         let mut body = Body::default();
+        let (known, depth) = (self.problems.len(), self.brackets.len());
         loop {
             self.skip_newlines();
-            match self.peek() {
-                Kind::End => {
-                    if !top {
-                        let problem = self.unexpected("`}` to close the block");
+            match (self.peek(), &opening) {
+                (Kind::End, Some(opening)) => {
+                    // What went wrong before mostly swallowed the brace.
+                    if self.problems.len() == known {
+                        let problem = self.advised(
+                            "this block is not closed",
+                            "end it with `}` on a line of its own",
+                            opening.clone(),
+                        );
                         self.problems.push(*problem);
                     }
                     return body;
                 }
-                Kind::Symbol if !top && self.is_symbol("}") => {
+                (Kind::End, None) => return body,
+                (Kind::Symbol, Some(_)) if self.is_symbol("}") => {
                     self.next();
                     return body;
                 }
@@ -204,28 +256,31 @@ impl<'a> Parser<'a> {
                     self.at = self.tokens.len() - 1;
                     return body;
                 }
-                self.recover();
+                self.recover(depth, opening.is_some());
             }
         }
     }
 
-    /// Goes on after the statement that could not be read: at the next line end outside all brackets.
-    fn recover(&mut self) {
-        self.newlines.truncate(1);
-        let mut open = 0usize;
+    /// Goes on after the statement that could not be read: at the next line end outside all brackets that it opened. Brackets
+    /// up to `depth` are those of the blocks around it; a `}` too many closes the innermost, if there is one.
+    fn recover(&mut self, depth: usize, in_block: bool) {
+        let mut open: Vec<bool> = self.brackets.drain(depth..).map(|bracket| bracket.brace).collect();
         loop {
             let token = self.tokens[self.at].clone();
             match token.kind {
                 Kind::End => return,
-                Kind::Newline if open == 0 => return,
-                Kind::Symbol => match self.text_of(&token) {
-                    "{" | "[" | "(" => open += 1,
-                    "}" if open == 0 => return,
-                    "}" | "]" | ")" => open = open.saturating_sub(1),
-                    _ => {}
-                },
-                Kind::OpenInterpolation(_) | Kind::OpenDirective(_) => open += 1,
-                Kind::CloseTemplate(_) => open = open.saturating_sub(1),
+                Kind::Newline if open.is_empty() => return,
+                Kind::Symbol | Kind::CloseTemplate(_) => {
+                    match (self.text_of(&token), open.iter().rposition(|brace| *brace)) {
+                        ("{", _) => open.push(true),
+                        ("[" | "(", _) => open.push(false),
+                        ("}" | "~}", Some(at)) => open.truncate(at),
+                        ("}", None) if in_block && token.kind == Kind::Symbol => return,
+                        ("]" | ")", _) if open.last() == Some(&false) => drop(open.pop()),
+                        _ => {}
+                    }
+                }
+                Kind::OpenInterpolation(_) | Kind::OpenDirective(_) => open.push(true),
                 _ => {}
             }
             self.at += 1;
@@ -234,7 +289,8 @@ impl<'a> Parser<'a> {
 
     fn statement(&mut self, body: &mut Body) -> Parsed<()> {
         if self.peek() != Kind::Identifier {
-            return Err(self.unexpected("an argument or a block"));
+            let help = "write `name = value`, or a block such as `target \"name\" {`";
+            return Err(self.unexpected_here("an argument or a block", Some(help)));
         }
         let name = self.next();
         if self.is_symbol("=") {
@@ -242,9 +298,11 @@ impl<'a> Parser<'a> {
             match self.peek() {
                 Kind::Newline | Kind::End => {}
                 Kind::Symbol if self.is_symbol(",") => {
-                    return Err(
-                        self.problem("arguments are separated by line ends, not by commas", self.token().range.clone())
-                    );
+                    return Err(self.advised(
+                        "a comma between arguments",
+                        "write each argument on a line of its own, without commas",
+                        self.token().range.clone(),
+                    ));
                 }
                 _ => return Err(self.unexpected("a line end after the argument")),
             }
@@ -261,8 +319,9 @@ impl<'a> Parser<'a> {
 
     fn add(&self, body: &mut Body, attribute: Attribute) -> Parsed<()> {
         if let Some(first) = body.attribute(&attribute.name) {
-            let message = format!("`{}` is set twice, first at {}", attribute.name, first.name_span);
-            return Err(Box::new(ConfigProblem::Syntax { message, span: attribute.name_span }));
+            let message = format!("`{}` is set twice, first in line {}", attribute.name, first.name_span.line());
+            let (help, span) = (Some("keep one of the two".to_owned()), Some(attribute.name_span));
+            return Err(Box::new(ConfigProblem::Invalid { message, help, span }));
         }
         body.attributes.push(attribute);
         Ok(())
@@ -285,16 +344,20 @@ impl<'a> Parser<'a> {
                     labels.push((self.text_of(&token).to_owned(), self.span(token.range)));
                 }
                 Kind::OpenQuote => labels.push(self.label()?),
-                _ if labels.is_empty() => return Err(self.unexpected("`=` and a value, or a block's label or `{`")),
+                _ if labels.is_empty() => {
+                    let help = "write `name = value`, or a block such as `target \"name\" {`";
+                    return Err(self.unexpected_here("`=` and a value, or a block's label or `{`", Some(help)));
+                }
                 _ => return Err(self.unexpected("a label or `{`")),
             }
         }
         let open = self.next();
-        let span = self.span(kind.range.start..open.range.end);
+        let header = kind.range.start..open.range.end;
+        let span = self.span(header.clone());
         let kind_name = self.text_of(kind).to_owned();
-        let body = self.bracketed(true, |parser| match parser.peek() {
-            Kind::Newline | Kind::End => Ok(parser.body(false)),
-            Kind::Symbol if parser.is_symbol("}") => Ok(parser.body(false)),
+        let body = self.bracketed(Bracket::BLOCK, |parser| match parser.peek() {
+            Kind::Newline | Kind::End => Ok(parser.body(Some(header))),
+            Kind::Symbol if parser.is_symbol("}") => Ok(parser.body(Some(header))),
             _ => parser.single_line_body(),
         })?;
         Ok(Block { kind: kind_name, labels, span, body })
@@ -307,11 +370,11 @@ impl<'a> Parser<'a> {
         }
         let name = self.next();
         if !self.is_symbol("=") {
-            return Err(self.unexpected("`=`, since a block on one line holds one argument and nothing else"));
+            return Err(self.unexpected_here("`=`", ONE_LINE));
         }
         let attribute = self.attribute(&name)?;
         if !self.take_symbol("}") {
-            return Err(self.unexpected("`}`, since a block on one line holds one argument and nothing else"));
+            return Err(self.unexpected_here("`}`", ONE_LINE));
         }
         Ok(Body { attributes: vec![attribute], blocks: Vec::new() })
     }
@@ -327,9 +390,15 @@ impl<'a> Parser<'a> {
                 Kind::OpenInterpolation(_) | Kind::OpenDirective(_) => {
                     return Err(self.problem("a label is no template; write `$${` for a literal `${`", token.range));
                 }
-                _ => return Err(self.problem("a string that is not closed", open.range.start..token.range.end)),
+                _ => return Err(self.unclosed(open.range.start..token.range.end)),
             }
         }
+    }
+
+    /// A string without its end.
+    fn unclosed(&self, range: Range<usize>) -> Box<ConfigProblem> {
+        let help = "close it with `\"`; a text of several lines is written as `<<EOF`, its lines, and `EOF`";
+        self.advised("a string that is not closed", help, range)
     }
 
     fn expression(&mut self) -> Parsed<Expression> {
@@ -444,7 +513,7 @@ impl<'a> Parser<'a> {
     }
 
     fn index_step(&mut self, from: Expression, open: &Token) -> Parsed<Expression> {
-        let (key, end) = self.bracketed(false, |parser| {
+        let (key, end) = self.bracketed(Bracket::ROUND, |parser| {
             let key = parser.expression()?;
             if !parser.is_symbol("]") {
                 return Err(parser.unexpected("`]`"));
@@ -498,8 +567,13 @@ impl<'a> Parser<'a> {
                 self.deeper(|parser| parser.template(Kind::CloseHeredoc, flush, token.range))
             }
             Kind::Symbol => self.symbol_term(&token),
-            _ => Err(self.unexpected("a value")),
+            _ => Err(self.no_value()),
         }
+    }
+
+    /// There is no value where one must be.
+    fn no_value(&self) -> Box<ConfigProblem> {
+        self.unexpected_here("a value", Some("write a text in quotes, a number, a list, or the name of a variable"))
     }
 
     fn literal(&self, value: Value, range: Range<usize>) -> Expression {
@@ -510,7 +584,7 @@ impl<'a> Parser<'a> {
         match self.text_of(token) {
             "(" => {
                 self.next();
-                let (inner, end) = self.bracketed(false, |parser| {
+                let (inner, end) = self.bracketed(Bracket::ROUND, |parser| {
                     let inner = parser.expression()?;
                     if !parser.is_symbol(")") {
                         return Err(parser.unexpected("`)`"));
@@ -530,20 +604,20 @@ impl<'a> Parser<'a> {
             }
             "[" => {
                 self.next();
-                self.bracketed(false, |parser| parser.tuple(token))
+                self.bracketed(Bracket::ROUND, |parser| parser.tuple(token))
             }
             "{" => {
                 self.next();
                 // `for` may stand on a line of its own.
-                self.newlines.push(false);
+                self.brackets.push(Bracket::BRACE);
                 let is_for = self.is_word("for");
-                self.newlines.pop();
+                self.brackets.pop();
                 if is_for {
-                    return self.bracketed(false, |parser| parser.for_expression(token, "}"));
+                    return self.bracketed(Bracket::BRACE, |parser| parser.for_expression(token, "}"));
                 }
-                self.bracketed(true, |parser| parser.object(token))
+                self.bracketed(Bracket::OBJECT, |parser| parser.object(token))
             }
-            _ => Err(self.unexpected("a value")),
+            _ => Err(self.no_value()),
         }
     }
 
@@ -555,7 +629,8 @@ impl<'a> Parser<'a> {
         while !self.is_symbol("]") {
             values.push(self.expression()?);
             if !self.take_symbol(",") && !self.is_symbol("]") {
-                return Err(self.unexpected("`,` or `]`"));
+                let help = Some("separate the values by `,` and end the list with `]`");
+                return Err(self.unexpected_here("`,` or `]`", help));
             }
         }
         let end = self.next().range.end;
@@ -573,7 +648,7 @@ impl<'a> Parser<'a> {
             let key = self.expression()?;
             let key = self.object_key(key)?;
             if !self.take_symbol("=") && !self.take_symbol(":") {
-                return Err(self.unexpected("`=` and a value after the key"));
+                return Err(self.unexpected_here("`=` and a value after the key", Some("write `key = value`")));
             }
             items.push((key, self.expression()?));
             let separated = self.is_symbol("}") || self.take_symbol(",") || self.peek() == Kind::Newline;
@@ -588,8 +663,9 @@ impl<'a> Parser<'a> {
         match key.form {
             Form::Variable(name) => Ok(Expression { form: Form::Literal(Value::string(name)), span: key.span }),
             Form::Traversal(ref from, _) if matches!(from.form, Form::Variable(_)) => {
-                let message = "a key with dots: put it in quotes to mean the text, in parentheses to mean the value";
-                Err(Box::new(ConfigProblem::Syntax { message: message.to_owned(), span: key.span }))
+                let message = "a key with dots and no quotes".to_owned();
+                let help = "put it in quotes if it is the text, in parentheses if it is a name's value".to_owned();
+                Err(Box::new(ConfigProblem::Invalid { message, help: Some(help), span: Some(key.span) }))
             }
             _ => Ok(key),
         }
@@ -665,7 +741,7 @@ impl<'a> Parser<'a> {
         if !self.take_symbol("(") {
             return Err(self.unexpected("`(`"));
         }
-        let (arguments, expand, end) = self.bracketed(false, |parser| {
+        let (arguments, expand, end) = self.bracketed(Bracket::ROUND, |parser| {
             let mut arguments = Vec::new();
             let mut expand = false;
             while !parser.is_symbol(")") {

@@ -131,9 +131,11 @@ impl Scanner<'_> {
             '<' if rest.starts_with("<<") && heredoc_start(rest).is_some() => self.open_heredoc(),
             '_' => self.identifier(),
             c if is_identifier_start(c) => self.identifier(),
-            '\'' => self.push(Kind::Bad("single quotes; strings are written in double quotes"), at + 1),
-            '`' => self.push(Kind::Bad("a backtick; strings are written in double quotes"), at + 1),
-            ';' => self.push(Kind::Bad("a semicolon; a line end separates"), at + 1),
+            '\'' => self.push(Kind::Bad("single quotes mean nothing here; write strings in double quotes"), at + 1),
+            '`' => self.push(Kind::Bad("a backtick means nothing here; write strings in double quotes"), at + 1),
+            ';' => {
+                self.push(Kind::Bad("a semicolon means nothing here; write each argument on a line of its own"), at + 1)
+            }
             c if c.is_ascii_punctuation() => {
                 let length = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)).map_or(1, |symbol| symbol.len());
                 let length = if rest.starts_with("<<") { 1 } else { length };
@@ -198,7 +200,7 @@ impl Scanner<'_> {
         }
         if rest.starts_with(['\n', '\r']) {
             // Going on as code keeps one forgotten quote from swallowing the rest of the file.
-            self.push(Kind::Bad("a line end inside a quoted string"), self.at + 1);
+            self.push(Kind::Bad("a string that is not closed"), self.at + 1);
             self.modes.pop();
             return;
         }

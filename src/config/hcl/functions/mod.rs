@@ -19,7 +19,7 @@ mod versions;
 use crate::base::Span;
 
 use super::convert::convert;
-use super::eval::{Fault, fault};
+use super::eval::{Fault, NOT_NULL, fault, fault_with_help};
 use super::types::Type;
 use super::value::Value;
 
@@ -67,6 +67,56 @@ impl Wanted {
             Self::Set => Type::set(Type::Any),
         }
     }
+}
+
+impl Wanted {
+    /// In a signature.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Any | Self::Nullable => "value",
+            Self::String => "text",
+            Self::Number => "number",
+            Self::Bool => "bool",
+            Self::Strings => "texts",
+            Self::List => "list",
+            Self::Set => "set",
+        }
+    }
+}
+
+impl Builtin {
+    /// How it is called: `replace(text, text, text)`.
+    fn signature(&self) -> String {
+        let mut words: Vec<&str> = self.parameters.iter().map(|wanted| wanted.word()).collect();
+        let further = self.variadic.map(|wanted| format!("{}…", wanted.word()));
+        words.extend(further.as_deref());
+        format!("{}({})", self.name, words.join(", "))
+    }
+}
+
+/// Functions that other tools with this language have, and what does their work here.
+const INSTEAD: [(&str, &str); 16] = [
+    ("startswith", "write `can(regex(\"^prefix\", NAME))`"),
+    ("endswith", "write `can(regex(\"suffix$\", NAME))`"),
+    ("strcontains", "write `can(regex(\"part\", NAME))`"),
+    ("tostring", "write `convert(NAME, string)`"),
+    ("tonumber", "write `convert(NAME, number)`"),
+    ("tobool", "write `convert(NAME, bool)`"),
+    ("tolist", "write `convert(NAME, list(string))`"),
+    ("toset", "write `convert(NAME, set(string))`"),
+    ("tomap", "write `convert(NAME, map(string))`"),
+    ("one", "write `NAME[0]`"),
+    ("env", "declare a variable of that name: the environment sets it"),
+    ("file", "files cannot be read here; declare a variable and set it from outside"),
+    ("fileexists", "files cannot be read here"),
+    ("templatefile", "files cannot be read here; write the template as a heredoc"),
+    ("yamldecode", "there is `jsondecode` and `csvdecode` only"),
+    ("sum", "write the numbers with `+`"),
+];
+
+/// What to write instead of a function that only other tools have.
+pub(crate) fn instead_of(name: &str) -> Option<&'static str> {
+    INSTEAD.iter().find(|(own, _)| *own == name).map(|(_, advice)| *advice)
 }
 
 /// Evaluated arguments of one call, with the place of each.
@@ -149,17 +199,24 @@ pub(crate) fn call(builtin: &Builtin, arguments: &Arguments<'_>) -> Result<Value
     if given < wanted || given > wanted && builtin.variadic.is_none() {
         let least = if builtin.variadic.is_some() { "at least " } else { "" };
         let plural = if wanted == 1 { "" } else { "s" };
-        let message = format!("`{}` takes {least}{wanted} argument{plural}, {given} are given", arguments.name);
-        return Err(fault(message, arguments.name_span));
+        let verb = if given == 1 { "is" } else { "are" };
+        let message = format!("`{}` takes {least}{wanted} argument{plural}, {given} {verb} given", arguments.name);
+        return Err(fault_with_help(message, format!("write `{}`", builtin.signature()), arguments.name_span));
     }
     let mut values = Vec::with_capacity(given);
     for (at, value) in arguments.values.iter().enumerate() {
         let Some(kind) = builtin.parameters.get(at).copied().or(builtin.variadic) else { break };
         if value.is_null() && kind != Wanted::Nullable {
-            return Err(fault(format!("argument of `{}` is null", arguments.name), arguments.spans[at]));
+            return Err(fault_with_help(
+                format!("an argument of `{}` is null", arguments.name),
+                NOT_NULL,
+                arguments.spans[at],
+            ));
         }
-        let value = convert(value, &kind.ty())
-            .map_err(|error| fault(format!("argument of `{}`: {error}", arguments.name), arguments.spans[at]))?;
+        let value = convert(value, &kind.ty()).map_err(|error| {
+            let help = format!("it is used as `{}`", builtin.signature());
+            fault_with_help(format!("an argument of `{}`: {error}", arguments.name), help, arguments.spans[at])
+        })?;
         values.push(value);
     }
     if values.iter().any(Value::is_unknown) {

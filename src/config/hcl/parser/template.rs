@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::{Expression, For, Form, Kind, Parsed, Parser, Token, Value, join};
+use super::{Bracket, Expression, For, Form, Kind, Parsed, Parser, Token, Value, bad, join};
 use crate::base::Span;
 use crate::config::error::ConfigProblem;
 
@@ -157,17 +157,19 @@ impl Parser<'_> {
                         text.truncate(text.trim_end().len());
                     }
                     let interpolation = matches!(token.kind, Kind::OpenInterpolation(_));
-                    let (part, trim_after) = self.bracketed(false, |parser| parser.sequence(interpolation))?;
+                    let (part, trim_after) = self.bracketed(Bracket::BRACE, |parser| parser.sequence(interpolation))?;
                     trim_next = trim_after;
                     let end = self.tokens[self.at.saturating_sub(1)].range.end;
                     parts.push((part, self.span(token.range.start..end)));
                 }
-                Kind::Bad(what) => return Err(self.problem(format!("unexpected {what}"), token.range)),
+                Kind::Bad(_) if end == Kind::CloseQuote => return Err(self.unclosed(open.clone())),
+                Kind::Bad(what) => return Err(bad(self, what, token.range)),
                 _ if end == Kind::CloseHeredoc => {
-                    let message = "a heredoc whose closing word does not stand alone on a line of its own";
-                    return Err(self.problem(message, open.clone()));
+                    let word = self.text[open.clone()].trim_start_matches(['<', '-']).trim();
+                    let help = format!("end it with a line that is only `{word}`");
+                    return Err(self.advised("a heredoc that does not end", help, open.clone()));
                 }
-                _ => return Err(self.problem("a string that is not closed", open.clone())),
+                _ => return Err(self.unclosed(open.clone())),
             }
         }
     }
@@ -180,7 +182,7 @@ impl Parser<'_> {
                 self.next();
                 Ok((part, trim))
             }
-            _ => Err(self.unexpected("`}` to close the sequence (a literal `${` is written `$${`)")),
+            _ => Err(self.unexpected_here("`}` after the value", Some("a literal `${` is written `$${`"))),
         }
     }
 
@@ -198,8 +200,9 @@ impl Parser<'_> {
                 let (key_name, value_name) = self.for_names()?;
                 Ok(Part::For { key_name, value_name, collection: self.expression()? })
             }
-            other => Err(self.problem(
-                format!("unknown directive `{other}`; there are `if`, `else`, `endif`, `for` and `endfor`"),
+            other => Err(self.advised(
+                format!("unknown directive `{other}`"),
+                "there are `if`, `else`, `endif`, `for` and `endfor`; a literal `%{` is written `%%{`",
                 word.range.clone(),
             )),
         }
@@ -223,8 +226,9 @@ impl Parser<'_> {
                 let (resolved, length) = escape(rest).ok_or_else(|| {
                     let start = token.range.start + at;
                     let length = rest.chars().take(2).map(char::len_utf8).sum::<usize>();
-                    self.problem(
-                        "an unknown escape; there are \\n, \\r, \\t, \\\", \\\\, \\uXXXX and \\UXXXXXXXX",
+                    self.advised(
+                        "an unknown escape",
+                        r#"there are \n, \r, \t, \", \\, \uXXXX and \UXXXXXXXX"#,
                         start..start + length,
                     )
                 })?;

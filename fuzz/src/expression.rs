@@ -97,7 +97,7 @@ fn value(random: &mut Random, depth: usize) -> String {
     let choices = if depth > 4 { 4 } else { 14 };
     let inner = |random: &mut Random| value(random, depth + 1);
     match random.below(choices) {
-        0 => format!("\"{}\"", random.pick(TEXTS)),
+        0 | 3 => format!("\"{}\"", random.pick(TEXTS)),
         1 => (*random.pick(NUMBERS)).to_owned(),
         2 => (*random.pick(&[
             "null",
@@ -111,7 +111,6 @@ fn value(random: &mut Random, depth: usize) -> String {
             "{}",
         ]))
         .to_owned(),
-        3 => format!("\"{}\"", random.pick(TEXTS)),
         4 => format!("[{}, {}]", inner(random), inner(random)),
         5 => format!("{{ a = {}, \"b\" = {} }}", inner(random), inner(random)),
         6 => format!("(\"x\" == {} ? {} : {})", inner(random), inner(random), inner(random)),

@@ -37,7 +37,7 @@ pub(crate) fn tokens(text: &[u8]) -> Vec<Vec<u8>> {
     for &byte in text {
         match tokens.last_mut() {
             Some(last) if class(byte) != 0 && last.last().is_some_and(|&end| class(end) == class(byte)) => {
-                last.push(byte)
+                last.push(byte);
             }
             _ => tokens.push(vec![byte]),
         }

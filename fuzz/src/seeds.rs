@@ -102,6 +102,7 @@ fn bundle() -> Vec<u8> {
         entries: vec![entry],
         default_platform: "linux/amd64".parse().expect("a platform"),
         incomplete: Vec::new(),
+        subset: false,
     };
     let path = folder.path().join("bundle.tar");
     write_bundle(&layout, &contents, &path, &NoEvents, &CancellationToken::new()).expect("a bundle");

@@ -77,7 +77,7 @@ enum EpochSource {
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its shape is used")]
 enum Text {
-    Text(String),
+    Quoted(String),
     Whole(i64),
     Flag(bool),
 }

@@ -159,7 +159,6 @@ fn bake_files_in_json_are_refused_in_these_words() {
 }
 
 #[test]
-#[ignore = "TEMP"]
 fn compose_files_are_refused_in_these_words() {
     snapbox::assert_data_eq!(refusals("compose.yaml", COMPOSE), snapbox::file!["refused_compose.txt"].raw());
 }

@@ -99,13 +99,13 @@ error: component `web`: there is no `web/Dockerfile`
     );
     assert_data_eq!(
         refused(&format!("{PLATFORMS}[component.web]\n"), &[("Dockerfile", "FORM scratch\n")]),
-        str![[r#"
+        str![[r"
 exit 2
 --- stderr
 error: component `web`: [..]FORM[..]
   where   Dockerfile:1:1
 ...
-"#]]
+"]]
     );
 }
 

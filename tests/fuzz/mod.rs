@@ -16,6 +16,8 @@ mod runner;
 #[path = "../../fuzz/src/seeds.rs"]
 mod seeds;
 
+mod hostile;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};

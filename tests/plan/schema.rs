@@ -16,7 +16,6 @@ fn validate(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let Some(schema) = schema.as_object() else { return Ok(()) };
     for (keyword, expected) in schema {
         match keyword.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "format" | "default" => {}
             "$ref" => {
                 let pointer = expected.as_str().and_then(|text| text.strip_prefix('#')).expect("a local reference");
                 validate(root, root.pointer(pointer).expect("a definition"), value)?;
@@ -32,10 +31,8 @@ fn validate(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
             "enum" if !expected.as_array().expect("a list").contains(value) => {
                 return Err(format!("{value} is not in {expected}"));
             }
-            "const" | "enum" | "additionalProperties" => {}
             "minimum" if value.as_i64() < expected.as_i64() => return Err(format!("{value} is below {expected}")),
             "maximum" if value.as_i64() > expected.as_i64() => return Err(format!("{value} is above {expected}")),
-            "minimum" | "maximum" => {}
             "items" => {
                 for item in value.as_array().into_iter().flatten() {
                     validate(root, expected, item)?;
@@ -60,6 +57,8 @@ fn validate(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                     }
                 }
             }
+            "$schema" | "$defs" | "title" | "description" | "format" | "default" => {}
+            "const" | "enum" | "additionalProperties" | "minimum" | "maximum" => {}
             other => panic!("the keyword {other} is new here"),
         }
     }

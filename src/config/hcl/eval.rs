@@ -444,12 +444,12 @@ impl Evaluator<'_> {
         let builtins: Vec<&str> = functions::names().collect();
         let candidates = builtins.into_iter().chain(own.iter().map(String::as_str));
         let message = format!("unknown function `{}`", call.name);
-        let help = functions::instead_of(&call.name).map(str::to_owned).unwrap_or_else(|| {
-            crate::base::did_you_mean(&call.name, candidates).map_or_else(
-                || format!("define it: `function \"{}\" {{`, with `params` and `result`", call.name),
-                |near| format!("did you mean `{near}`?"),
-            )
-        });
+        let near = crate::base::did_you_mean(&call.name, candidates);
+        let help = match (functions::instead_of(&call.name), near) {
+            (Some(advice), _) => advice.to_owned(),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => format!("define it: `function \"{}\" {{`, with `params` and `result`", call.name),
+        };
         fault_with_help(message, help, &call.name_span)
     }
 

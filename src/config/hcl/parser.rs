@@ -225,12 +225,12 @@ impl<'a> Parser<'a> {
     }
 
     /// Statements up to the closing brace, or to the end of the file. `opening` is the block's header, if it is a block's.
-    fn body(&mut self, opening: Option<Range<usize>>) -> Body {
+    fn body(&mut self, opening: Option<&Range<usize>>) -> Body {
         let mut body = Body::default();
         let (known, depth) = (self.problems.len(), self.brackets.len());
         loop {
             self.skip_newlines();
-            match (self.peek(), &opening) {
+            match (self.peek(), opening) {
                 (Kind::End, Some(opening)) => {
                     // What went wrong before mostly swallowed the brace.
                     if self.problems.len() == known {
@@ -356,8 +356,8 @@ impl<'a> Parser<'a> {
         let span = self.span(header.clone());
         let kind_name = self.text_of(kind).to_owned();
         let body = self.bracketed(Bracket::BLOCK, |parser| match parser.peek() {
-            Kind::Newline | Kind::End => Ok(parser.body(Some(header))),
-            Kind::Symbol if parser.is_symbol("}") => Ok(parser.body(Some(header))),
+            Kind::Newline | Kind::End => Ok(parser.body(Some(&header))),
+            Kind::Symbol if parser.is_symbol("}") => Ok(parser.body(Some(&header))),
             _ => parser.single_line_body(),
         })?;
         Ok(Block { kind: kind_name, labels, span, body })

@@ -134,7 +134,10 @@ impl Scanner<'_> {
             '\'' => self.push(Kind::Bad("single quotes mean nothing here; write strings in double quotes"), at + 1),
             '`' => self.push(Kind::Bad("a backtick means nothing here; write strings in double quotes"), at + 1),
             ';' => {
-                self.push(Kind::Bad("a semicolon means nothing here; write each argument on a line of its own"), at + 1)
+                self.push(
+                    Kind::Bad("a semicolon means nothing here; write each argument on a line of its own"),
+                    at + 1,
+                );
             }
             c if c.is_ascii_punctuation() => {
                 let length = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)).map_or(1, |symbol| symbol.len());

@@ -45,7 +45,11 @@ impl<P: fmt::Display> fmt::Display for Problems<P> {
     }
 }
 
-impl<P: Problem> Error for Problems<P> {}
+impl<P: Problem> Error for Problems<P> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.first.source()
+    }
+}
 
 impl<P: Problem> Failure for Problems<P> {
     fn class(&self) -> ErrorClass {

@@ -10,6 +10,8 @@ pub(super) struct InterpolationError {
 
 /// Nesting of defaults within defaults, deeper than anyone writes.
 const MAX_DEPTH: usize = 16;
+/// What a text may become by its substitutions: a few that double would fill any memory.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Replaces `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:+other}`, `${NAME+other}`, `${NAME:?message}`,
 /// `${NAME?message}` and `$$` (a dollar sign) in `text`. A single `$` before anything else stands for itself.
@@ -114,7 +116,12 @@ impl Reader<'_> {
                 self.at += 2;
                 out.push('$');
             } else if rest.starts_with("${") {
+                let from = self.at;
                 self.substitution(out, live, depth)?;
+                if out.len() > MAX_BYTES {
+                    let help = "look for variables that are made of each other";
+                    return Err(self.error(from, "the text becomes longer than 1 MiB", help));
+                }
             } else {
                 self.at += 1;
                 out.push('$');

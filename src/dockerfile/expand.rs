@@ -27,6 +27,9 @@ pub enum ExpandError {
         /// The message written for this case.
         message: String,
     },
+    /// Variables that are made of each other, beyond all memory.
+    #[error("it becomes longer than 1 MiB")]
+    TooLong,
     /// Substitutions within substitutions, deeper than anyone writes.
     #[error("substitutions are nested too deeply")]
     TooDeep,
@@ -45,6 +48,9 @@ const MAX_DEPTH: usize = 32;
 
 /// Values are matched against patterns up to this length: the work grows with its square.
 const MAX_VALUE: usize = 512;
+
+/// What a word may become: values that are made of each other double with every line.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Replaces the variables of `word` by what `lookup` gives, and takes quotes and escapes off.
 pub fn expand(word: &str, escape: char, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Expanded, ExpandError> {
@@ -109,6 +115,9 @@ impl Expander<'_> {
     }
 
     fn dollar(&mut self, out: &mut String) -> Result<(), ExpandError> {
+        if out.len() > MAX_BYTES {
+            return Err(ExpandError::TooLong);
+        }
         if self.chars.peek() != Some(&'{') {
             let name = self.name();
             if name.is_empty() {

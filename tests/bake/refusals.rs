@@ -17,7 +17,8 @@ fn refusals(file: &str, cases: &[Case<'_>]) -> String {
         all.extend_from_slice(arguments);
         let ran = project.run(&all);
         assert_eq!(ran.code, 2, "{title}:\n{}{}", ran.stdout, ran.stderr);
-        let _ = writeln!(out, "## {title}\n{}", ran.stderr);
+        let root = format!("{}/", project.root().display());
+        let _ = writeln!(out, "## {title}\n{}", ran.stderr.replace(&root, ""));
     }
     out
 }

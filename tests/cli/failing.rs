@@ -49,7 +49,8 @@ bad/amd64 failed at step 3 of 3: RUN for n in 1 2 3; do echo "line $n"; done; ex
   output  line 1
           line 2
           line 3
-  fix     see all of it with `catamaran logs bad/amd64`, mend it, build again: finished cells are kept
+  fix     see all of it with `catamaran logs bad/amd64`, mend it, build again:
+          finished cells are kept
   log     .catamaran/logs/bad/linux-amd64.log
 
 "#]]

@@ -57,8 +57,18 @@ fn validate(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                     }
                 }
             }
-            "$schema" | "$defs" | "title" | "description" | "format" | "default" => {}
-            "const" | "enum" | "additionalProperties" | "minimum" | "maximum" => {}
+            // Nothing to check, or checked by another keyword.
+            "$schema"
+            | "$defs"
+            | "title"
+            | "description"
+            | "format"
+            | "default"
+            | "const"
+            | "enum"
+            | "additionalProperties"
+            | "minimum"
+            | "maximum" => {}
             other => panic!("the keyword {other} is new here"),
         }
     }

@@ -229,13 +229,55 @@ struct External {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its shape is used")]
 struct Service {
-    /// The port it listens on.
-    #[schemars(range(min = 1, max = 65535))]
-    port: Option<u16>,
+    /// The port it listens on, or `"auto"`.
+    port: Option<Port>,
     /// An `http://` URL that must answer, or `tcp://host:port` that must accept.
     ready: Option<String>,
     /// A command in its container that must exit with 0.
-    exec: Option<Vec<String>>,
+    exec: Option<Words>,
+    /// In place of the image's own command.
+    command: Option<Words>,
+    /// Its environment.
+    env: Option<Texts>,
+    /// Files that are put into its container: path there to path here.
+    files: Option<BTreeMap<String, String>>,
+    /// Further names that it is reached by.
+    hosts: Option<Vec<String>>,
+    /// `native`, `same` as the cell that needs it, or a platform.
+    platform: Option<String>,
+    /// What must be there or run first.
+    needs: Option<Vec<String>>,
+    /// Time between two probes, such as `500ms`.
+    interval: Option<Span>,
+    /// How long it may take to be up, such as `30s`.
+    timeout: Option<Span>,
+}
+
+/// A port, or `"auto"`.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Port {
+    Number(#[schemars(range(min = 1, max = 65535))] u16),
+    Text(String),
+}
+
+/// A command: its words, or one text for the shell.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Words {
+    Words(Vec<String>),
+    Shell(String),
+}
+
+/// A number of seconds, or a text such as `500ms`, `30s`, `2m`.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its shape is used")]
+enum Span {
+    Seconds(u64),
+    Text(String),
 }
 
 /// A `buildkitd`.

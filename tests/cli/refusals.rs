@@ -134,7 +134,7 @@ fn names_that_mean_nothing_are_refused() {
         str![[r"
 exit 2
 --- stderr
-error: there is no cell `backnd`
+error: unknown component `backnd`
   fix     did you mean `backend`?                                         exit 2
 
 "]]

@@ -131,7 +131,8 @@ fn the_schema_accepts_every_project_file() {
     for page in pages.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|own| own == "md")) {
         let page = fs::read_to_string(page).expect("a page");
         let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        texts.extend(blocks.map(str::to_owned));
+        // The lock file is TOML too, and described by its own page.
+        texts.extend(blocks.filter(|block| !block.starts_with("version = ")).map(str::to_owned));
     }
     assert!(texts.len() > 6, "{} project files", texts.len());
     for text in texts {

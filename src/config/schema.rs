@@ -38,6 +38,8 @@ struct ProjectFile {
     arch_tags: Option<bool>,
     /// Where the time of an image comes from.
     epoch: Option<EpochSource>,
+    /// `"git"`: labels and annotations that say which commit it was.
+    metadata: Option<MetadataSource>,
     /// Labels of every image.
     labels: Option<Texts>,
     /// Variables for `${…}`, templates and build arguments.
@@ -69,6 +71,14 @@ struct PlatformText(String);
 #[schemars(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "only its shape is used")]
 enum EpochSource {
+    Git,
+}
+
+/// Where labels and annotations about the source come from.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "only its shape is used")]
+enum MetadataSource {
     Git,
 }
 
@@ -153,6 +163,28 @@ struct Component {
     ssh: Option<Vec<String>>,
     /// Extra lines of `/etc/hosts`: name to address.
     extra_hosts: Option<Texts>,
+    /// Annotations of image and index, as in a bake file: `[TYPE:]KEY=VALUE`.
+    annotations: Option<Vec<String>>,
+    /// `default`, `none` or `host` for all steps.
+    network: Option<String>,
+    /// What the build needs beyond the usual, such as `network.host`.
+    entitlements: Option<Vec<String>>,
+    /// Size of `/dev/shm` in steps, such as `128m`.
+    shm_size: Option<String>,
+    /// Limits of steps: `NAME=SOFT[:HARD]`.
+    ulimits: Option<Vec<String>>,
+    /// Stages that ignore the builder's cache.
+    no_cache_filter: Option<Vec<String>>,
+    /// Ask registries again for images that the builder has.
+    pull: Option<bool>,
+    /// Caches to read, such as `type=registry,ref=…`.
+    cache_from: Option<Vec<String>>,
+    /// Caches to write.
+    cache_to: Option<Vec<String>>,
+    /// Attestations, such as `type=provenance,mode=max`.
+    attest: Option<Vec<String>>,
+    /// The control group that steps run in.
+    cgroup_parent: Option<String>,
     /// Executables for another processor that belong in the image: globs of their paths.
     foreign: Option<Vec<String>>,
 }

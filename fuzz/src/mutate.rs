@@ -83,7 +83,8 @@ fn change(random: &mut Random, grammar: &Grammar, tokens: &mut Vec<Vec<u8>>) {
         14 => {
             if let Some(token) = tokens.get(at).cloned() {
                 let times = [2, 3, 16, 300, 2000][random.below(5)];
-                replace(tokens, at, token.repeat(times));
+                // What was repeated may be repeated again: never beyond what an input may have.
+                replace(tokens, at, token.repeat(times.min(MAX_BYTES / token.len().max(1))));
             }
         }
         _ if grammar.expressions => {
@@ -196,6 +197,7 @@ fn nest(random: &mut Random, grammar: &Grammar, tokens: &mut Vec<Vec<u8>>, at: u
     let (open, close) = grammar.brackets[random.below(grammar.brackets.len())];
     let mut nested = open.as_bytes().repeat(depth);
     nested.extend(tokens.get(at).cloned().unwrap_or_default());
+    nested.truncate(MAX_BYTES);
     if random.percent(80) {
         nested.extend(close.as_bytes().repeat(depth));
     }

@@ -93,6 +93,7 @@ fn bundle() -> Vec<u8> {
     let entry = BundleEntry {
         component: "app".parse().expect("a name"),
         reference: "registry.example.com/app:1".parse().expect("a reference"),
+        path: None,
         index: layout.put(media_type::INDEX, index.as_bytes()).expect("a blob"),
         foreign: Vec::new(),
     };

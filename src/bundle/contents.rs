@@ -51,6 +51,10 @@ pub struct LockedImage {
     pub component: ComponentName,
     /// Its full reference.
     pub reference: Reference,
+    /// Its repository below the prefix of `reference`: what an import under another prefix keeps. Left out where it is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Digest of its index.
     pub index: Digest,
     /// Its platforms, in the index's order.
@@ -157,6 +161,7 @@ mod tests {
             images: vec![LockedImage {
                 component: "web".parse().expect("a name"),
                 reference: "r.example/web:1.0".parse().expect("a reference"),
+                path: Some("web".to_owned()),
                 index: Digest::of("index"),
                 platforms: vec![LockedPlatform {
                     platform: parse("arm/v7"),

@@ -141,6 +141,7 @@ impl Gathered<'_> {
         Ok(LockedImage {
             component: name.clone(),
             reference: entry.reference.clone(),
+            path: entry.path.clone(),
             index,
             platforms,
             foreign: entry.foreign.clone(),

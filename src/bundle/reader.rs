@@ -77,6 +77,7 @@ impl BundleReader {
         let entry = |image: &super::LockedImage| BundleEntry {
             component: image.component.clone(),
             reference: image.reference.clone(),
+            path: image.path.clone(),
             index: self.descriptor(image.index),
             foreign: image.foreign.clone(),
         };
@@ -181,6 +182,14 @@ impl BlobSource for BundleReader {
         let mut bytes = Vec::new();
         self.open(descriptor)?.read_to_end(&mut bytes).map_err(|error| StoreError::from_read(error, &self.path))?;
         Ok(bytes)
+    }
+
+    fn open_at(&self, descriptor: &Descriptor, at: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        Ok(Box::new(self.section(descriptor)?.after(at)))
+    }
+
+    fn place(&self, digest: &Digest) -> PathBuf {
+        self.path.join("blobs").join("sha256").join(digest.hex())
     }
 }
 

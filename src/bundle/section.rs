@@ -16,6 +16,12 @@ impl Section {
     pub(super) const fn new(file: Arc<File>, at: u64, size: u64) -> Self {
         Self { file, at, left: size }
     }
+
+    /// The same without its first `count` bytes.
+    pub(super) fn after(self, count: u64) -> Self {
+        let count = count.min(self.left);
+        Self { file: self.file, at: self.at + count, left: self.left - count }
+    }
 }
 
 impl Read for Section {

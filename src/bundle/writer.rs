@@ -42,6 +42,8 @@ pub struct BundleEntry {
     pub component: ComponentName,
     /// Its full reference, with a tag and without a digest.
     pub reference: Reference,
+    /// Its repository below the prefix of `reference`, if that is known: what an import under another prefix keeps.
+    pub path: Option<String>,
     /// Its index.
     pub index: Descriptor,
     /// Globs of the programs for other processors that are in it on purpose.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::exit;
 use crate::base::Prefix;
 use crate::plan::Selector;
+use crate::run::Rename;
 
 /// Builds every image of a repository for every platform, proves that none is missing, and publishes them as one release.
 #[derive(Debug, Parser)]
@@ -96,6 +97,8 @@ pub(super) enum Command {
     Push(PushArgs),
     /// Write the release into one file.
     Export(ExportArgs),
+    /// Publish what a bundle holds, proven whole before the first byte is sent.
+    Import(ImportArgs),
     /// Show the full log of a cell's last build.
     Logs(LogsArgs),
     /// Write one page about the last build: the matrix, a time line, sizes and failures.
@@ -383,6 +386,36 @@ pub(super) struct ExportArgs {
     pub(super) progress: ProgressArgs,
 }
 
+/// `import`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran import release.tar --to registry.example.com/infra
+  catamaran import release.tar --to registry.example.com --rename web=tools/web --rename api=api:2.0
+  catamaran import release.tar --to registry.example.com --dry-run")]
+pub(super) struct ImportArgs {
+    /// The bundle.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// A registry, with a path if wanted, below which the images are published [repeatable].
+    #[arg(long, value_name = "PREFIX", num_args = 1, required = true)]
+    pub(super) to: Vec<Prefix>,
+    /// Publish this component, or repository, as this repository, with another tag if wanted [repeatable].
+    #[arg(long, value_name = "OLD=NEW[:TAG]")]
+    pub(super) rename: Vec<Rename>,
+    /// Publish a bundle that is stamped INCOMPLETE too.
+    #[arg(long)]
+    pub(super) allow_incomplete: bool,
+    /// Only hash blobs and follow references before; do not look into layers for programs of another processor.
+    #[arg(long)]
+    pub(super) shallow: bool,
+    /// Show what would be sent, mounted and moved, and send nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
 /// `report`
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
@@ -416,7 +449,7 @@ pub(super) struct LogsArgs {
 
 /// Commands and flags that are promised and that this version does not have.
 const PROMISED: &[&str] =
-    &["--engine", "--offline", "builder", "diff", "gc", "import", "index", "inspect", "join", "load", "part", "serve"];
+    &["--engine", "--offline", "builder", "diff", "gc", "index", "inspect", "join", "load", "part", "serve"];
 
 /// A refusal in words that fit: what is promised for later is no typing error, and an unknown flag is never meant as a name.
 pub(super) fn refused(mut error: clap::Error) -> clap::Error {

@@ -214,6 +214,18 @@ impl Settings {
         StateDir::at(self.state.clone().unwrap_or_else(|| project.root.join(".catamaran")))
     }
 
+    /// Where a command without a project keeps its journal: what `--state` says, or a folder beside the file it works on.
+    pub(super) fn state_beside(&self, file: &Path) -> StateDir {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".catamaran");
+        StateDir::at(self.state.clone().unwrap_or_else(|| PathBuf::from(beside)))
+    }
+
+    /// Whether `--state` was typed.
+    pub(super) fn has_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     fn credentials(&self) -> Arc<dyn CredentialSource> {
         Arc::new(CredentialFiles::new(self.environment.credential_files()).with_helpers_in(self.environment.path()))
     }

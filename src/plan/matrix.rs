@@ -108,15 +108,16 @@ impl Planner<'_> {
     fn components(&self) -> Vec<Component> {
         let common = |name: &ComponentName| {
             let found = self.references.get(name).cloned().unwrap_or_default();
-            (found.all, found.addressed, self.platforms.get(name).cloned().unwrap_or_default())
+            (found.all, (found.addressed, found.path), self.platforms.get(name).cloned().unwrap_or_default())
         };
         let built = self.project.components.iter().map(|(name, spec)| {
-            let (references, addressed, platforms) = common(name);
+            let (references, (addressed, path), platforms) = common(name);
             Component {
                 name: name.clone(),
                 kind: ComponentKind::Built,
                 references,
                 addressed,
+                path,
                 dockerfile: spec.dockerfile_inline.is_none().then(|| shown(&spec.dockerfile.value, &self.project.root)),
                 platforms,
                 foreign: spec.foreign.iter().map(|glob| glob.value.clone()).collect(),
@@ -130,12 +131,13 @@ impl Planner<'_> {
         });
         let externals = self.project.externals.iter().filter(|(name, _)| !self.project.components.contains_key(*name));
         let mirrored = externals.map(|(name, spec)| {
-            let (references, addressed, platforms) = common(name);
+            let (references, (addressed, path), platforms) = common(name);
             Component {
                 name: name.clone(),
                 kind: ComponentKind::External,
                 references,
                 addressed,
+                path,
                 dockerfile: None,
                 platforms,
                 foreign: spec.foreign.iter().map(|glob| glob.value.clone()).collect(),

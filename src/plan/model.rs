@@ -121,6 +121,8 @@ pub struct Component {
     pub references: Vec<Reference>,
     /// Whether `references` say where to push: there was a prefix, or they were written whole.
     pub addressed: bool,
+    /// The repository of the first of `references` below its prefix: what stays where another prefix takes its place.
+    pub path: String,
     /// The Dockerfile, relative to the project's root where it is below it.
     pub dockerfile: Option<PathBuf>,
     /// Its platforms in this plan, sorted.

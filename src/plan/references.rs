@@ -12,6 +12,8 @@ pub(super) struct References {
     pub(super) all: Vec<Reference>,
     /// Whether they say where to push.
     pub(super) addressed: bool,
+    /// The repository of the first one below its prefix.
+    pub(super) path: String,
     /// Where the name comes from, for collisions.
     span: Option<Span>,
 }
@@ -43,7 +45,8 @@ pub(super) fn of_component(
             }
         }
         dedup(&mut all);
-        return References { all, addressed: true, span };
+        let path = written[0].value.repository().path().to_owned();
+        return References { all, addressed: true, path, span };
     }
     let image = spec.image.as_ref().unwrap_or(&project.image);
     let tag = spec.tag.as_ref().unwrap_or(&project.tag);
@@ -121,7 +124,7 @@ fn published(
         }
     }
     dedup(&mut all);
-    References { all, addressed: !prefixes.is_empty(), span }
+    References { all, addressed: !prefixes.is_empty(), path: path.to_owned(), span }
 }
 
 fn dedup(references: &mut Vec<Reference>) {

@@ -1,4 +1,4 @@
-use std::io::{Read, Seek as _, SeekFrom};
+use std::io::Read;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,10 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use url::Url;
 
+use super::PushSource;
 use super::meter::Meter;
 use crate::base::{Descriptor, DigestHasher};
-use crate::store::{BlobSource as _, Layout, StoreError};
+use crate::store::StoreError;
 
 /// One request as it is meant: it can be sent any number of times.
 #[derive(Debug, Clone)]
@@ -48,10 +49,10 @@ impl Payload {
     }
 }
 
-/// A blob of the layout as a request body: read from disk and hashed again each time it is sent.
+/// A blob as a request body: read from disk and hashed again each time it is sent.
 #[derive(Debug, Clone)]
 pub(super) struct BlobPayload {
-    pub(super) layout: Layout,
+    pub(super) source: PushSource,
     pub(super) descriptor: Descriptor,
     /// The bytes that are sent.
     range: Range<u64>,
@@ -100,13 +101,13 @@ const PIECE: usize = 128 << 10;
 const AHEAD: usize = 3;
 
 impl BlobPayload {
-    pub(super) fn new(layout: &Layout, descriptor: &Descriptor, gauge: Gauge) -> Self {
-        Self::part(layout, descriptor, 0..descriptor.size, gauge)
+    pub(super) fn new(source: &PushSource, descriptor: &Descriptor, gauge: Gauge) -> Self {
+        Self::part(source, descriptor, 0..descriptor.size, gauge)
     }
 
     /// A part of a blob. Only whole blobs are hashed on their way.
-    pub(super) fn part(layout: &Layout, descriptor: &Descriptor, range: Range<u64>, gauge: Gauge) -> Self {
-        Self { layout: layout.clone(), descriptor: descriptor.clone(), range, failure: Arc::default(), gauge }
+    pub(super) fn part(source: &PushSource, descriptor: &Descriptor, range: Range<u64>, gauge: Gauge) -> Self {
+        Self { source: source.clone(), descriptor: descriptor.clone(), range, failure: Arc::default(), gauge }
     }
 
     /// Bytes that are sent.
@@ -116,16 +117,15 @@ impl BlobPayload {
 
     fn open(&self) -> Result<Box<dyn Read>, StoreError> {
         if self.size() == self.descriptor.size {
-            return Ok(Box::new(self.layout.open(&self.descriptor)?));
+            return Ok(Box::new(self.source.blobs().open(&self.descriptor)?));
         }
-        let mut file = self.layout.open_raw(&self.descriptor.digest)?.file;
-        file.seek(SeekFrom::Start(self.range.start)).map_err(|source| self.unreadable(source))?;
-        Ok(Box::new(file.take(self.size())))
+        let rest = self.source.blobs().open_at(&self.descriptor, self.range.start)?;
+        Ok(Box::new(rest.take(self.size())))
     }
 
     /// Reads the whole blob and compares its digest. Blocks.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        let mut reader = self.layout.open(&self.descriptor)?;
+        let mut reader = self.source.blobs().open(&self.descriptor)?;
         let mut buffer = vec![0_u8; PIECE];
         while reader.read(&mut buffer).map_err(|source| self.unreadable(source))? > 0 {}
         Ok(())
@@ -197,18 +197,18 @@ impl BlobPayload {
     fn unreadable(&self, source: std::io::Error) -> StoreError {
         let expected = self.descriptor.digest;
         if source.kind() == std::io::ErrorKind::InvalidData
-            && let Ok(mut raw) = self.layout.open_raw(&expected)
+            && let Ok(mut raw) = self.source.blobs().open_at(&self.descriptor, 0)
         {
             let mut hasher = DigestHasher::new();
             let mut buffer = vec![0_u8; PIECE];
-            while let Ok(count) = raw.file.read(&mut buffer)
+            while let Ok(count) = raw.read(&mut buffer)
                 && count > 0
             {
                 hasher.update(&buffer[..count]);
             }
             return StoreError::Corrupt { expected, found: hasher.finish() };
         }
-        let path = self.layout.root().join("blobs").join("sha256").join(expected.hex());
+        let path = self.source.blobs().place(&expected);
         StoreError::Io { action: "read", path, source }
     }
 }

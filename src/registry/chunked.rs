@@ -31,7 +31,7 @@ impl RegistryClient {
         if let Ok(range) = HeaderValue::from_str(&format!("{start}-{}", end - 1)) {
             call.headers.insert(CONTENT_RANGE, range);
         }
-        let payload = BlobPayload::part(upload.layout, upload.descriptor, start..end, upload.gauge.clone());
+        let payload = BlobPayload::part(upload.source, upload.descriptor, start..end, upload.gauge.clone());
         call.payload = Payload::Blob(Box::new(payload));
         let action = format!("send a part of a blob to {}", upload.target.path);
         let response = match self.ask_once(&upload.target.host, &call, scopes, &action).await {

@@ -3,14 +3,14 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::resolve::{DEPTH, IndexBody, ManifestBody};
-use super::{Fetched, RegistryError};
+use super::{Fetched, PushSource, RegistryError};
 use crate::base::{Descriptor, Digest, MediaKind};
-use crate::store::{BlobSource as _, Layout, StoreError};
+use crate::store::StoreError;
 
 /// A manifest or index of a release, with what it refers to.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// Its bytes as they are in the layout, verified.
+    /// Its bytes as they are in the source, verified.
     pub(super) manifest: Fetched,
     /// Manifests that an index lists, as it lists them (platform and annotations included).
     pub(super) children: Vec<Descriptor>,
@@ -31,9 +31,9 @@ const NODES: usize = 100_000;
 
 impl Closure {
     /// Reads the closure of `root` from the layout. Blocks.
-    pub(super) fn read(layout: &Layout, root: &Descriptor) -> Result<Self, RegistryError> {
+    pub(super) fn read(source: &PushSource, root: &Descriptor) -> Result<Self, RegistryError> {
         let mut closure = Self { nodes: Vec::new() };
-        closure.visit(layout, root, 0, &mut HashSet::new())?;
+        closure.visit(source, root, 0, &mut HashSet::new())?;
         Ok(closure)
     }
 
@@ -44,7 +44,7 @@ impl Closure {
 
     fn visit(
         &mut self,
-        layout: &Layout,
+        source: &PushSource,
         descriptor: &Descriptor,
         depth: usize,
         seen: &mut HashSet<Digest>,
@@ -53,13 +53,13 @@ impl Closure {
             return Ok(());
         }
         let unusable = |reason: String| RegistryError::Integrity {
-            what: format!("manifest `{}` in the layout", descriptor.digest),
+            what: format!("manifest `{}` in the source", descriptor.digest),
             reason,
         };
         if depth > DEPTH || seen.len() > NODES {
             return Err(unusable("it is part of indexes that are nested too deep or too many".to_owned()));
         }
-        let bytes = Bytes::from(layout.read(descriptor, LIMIT)?);
+        let bytes = Bytes::from(source.blobs().read(descriptor, LIMIT)?);
         let (children, blobs) = match descriptor.kind() {
             MediaKind::Index => {
                 let index: IndexBody = serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
@@ -76,24 +76,24 @@ impl Closure {
             }
         };
         for child in &children {
-            self.visit(layout, child, depth + 1, seen)?;
+            self.visit(source, child, depth + 1, seen)?;
         }
-        let blobs = present(layout, blobs)?;
+        let blobs = present(source, blobs)?;
         self.nodes.push(Node { manifest: Fetched { descriptor: descriptor.bare(), bytes }, children, blobs });
         Ok(())
     }
 }
 
-/// The blobs that have to be at the registry, each once; all of them must be in the layout in their right size.
+/// The blobs that have to be at the registry, each once; all of them must be in the source in their right size.
 ///
 /// Layers of the non-distributable types stay where their `urls` say when we do not have them (image-spec, layer).
-fn present(layout: &Layout, blobs: Vec<Descriptor>) -> Result<Vec<Descriptor>, RegistryError> {
+fn present(source: &PushSource, blobs: Vec<Descriptor>) -> Result<Vec<Descriptor>, RegistryError> {
     let mut kept: Vec<Descriptor> = Vec::with_capacity(blobs.len());
     for blob in blobs {
         if kept.iter().any(|known| known.digest == blob.digest) {
             continue;
         }
-        match layout.size_of(&blob.digest)? {
+        match source.size_of(&blob)? {
             Some(size) if size == blob.size => kept.push(blob.bare()),
             Some(found) => {
                 return Err(StoreError::WrongSize { digest: blob.digest, expected: blob.size, found }.into());

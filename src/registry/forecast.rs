@@ -8,10 +8,9 @@ use super::client::Target;
 use super::mount_plan::{self, BlobJob};
 use super::push::{Item, PushOptions, Release, at_once, look};
 use super::transfer::registries;
-use super::{RegistryClient, RegistryError};
+use super::{PushSource, RegistryClient, RegistryError};
 use crate::base::Digest;
 use crate::event::EventSink;
-use crate::store::Layout;
 
 /// What a push would do, found out by looking only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -52,13 +51,13 @@ pub struct RegistryForecast {
 /// Finds out what [`super::push_with`] would do. Only reads; a mount that the registry will not make shows in the push alone.
 pub async fn forecast(
     client: &RegistryClient,
-    layout: &Layout,
+    source: impl Into<PushSource>,
     release: Release,
     options: &PushOptions,
     events: Arc<dyn EventSink>,
 ) -> Result<PushForecast, RegistryError> {
-    let client = client.with_events(events);
-    let items = Box::pin(look(&client, layout, release, options)).await?;
+    let (client, source) = (client.with_events(events), source.into());
+    let items = Box::pin(look(&client, &source, release, options)).await?;
     let mut found = Vec::new();
     for registry in registries(&items) {
         let of_registry = || items.iter().filter(|item| item.target.host.name == registry.name);

@@ -16,11 +16,11 @@ use super::settle::{Settlement, settle};
 use super::tags::TagMove;
 use super::transfer::Transfer;
 use super::{
-    Confirmation, Fetched, PushReceipt, RegistryClient, RegistryError, RepositoryReceipt, TagChange, TagReceipt, tags,
+    Confirmation, Fetched, PushReceipt, PushSource, RegistryClient, RegistryError, RepositoryReceipt, TagChange,
+    TagReceipt, tags,
 };
 use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Repository, Tag};
 use crate::event::EventSink;
-use crate::store::Layout;
 
 /// What is published as one act.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub struct Release {
 pub struct ReleaseItem {
     /// The component, for messages.
     pub component: ComponentName,
-    /// The index (or single manifest) in the layout.
+    /// The index (or single manifest) in the source.
     pub index: Descriptor,
     /// The repository, its registry included.
     pub repository: Repository,
@@ -80,12 +80,12 @@ pub struct PushOptions {
 /// [`push_with`] without a journal.
 pub async fn push(
     client: &RegistryClient,
-    layout: &Layout,
+    source: impl Into<PushSource>,
     release: Release,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<PushReceipt, RegistryError> {
-    Box::pin(push_with(client, layout, release, &PushOptions::default(), events, cancel)).await
+    Box::pin(push_with(client, source, release, &PushOptions::default(), events, cancel)).await
 }
 
 /// Publishes a release: blobs and manifests everywhere first, then every tag, with an independent read-back of both.
@@ -99,23 +99,23 @@ pub async fn push(
 /// for everything behind the tags too. Cancelling takes effect until the first tag moves.
 pub async fn push_with(
     client: &RegistryClient,
-    layout: &Layout,
+    source: impl Into<PushSource>,
     release: Release,
     options: &PushOptions,
     events: Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<PushReceipt, RegistryError> {
-    let client = client.with_events(Arc::clone(&events));
+    let (client, source) = (client.with_events(Arc::clone(&events)), source.into());
     let before = client.shared.tally.read();
     let settled = match &options.journal {
         Some(journal) => settle(&client, journal).await?,
         None => None,
     };
-    let transfer = Arc::new(Transfer::new(client.clone(), layout.clone(), events, options.journal.clone()));
+    let transfer = Arc::new(Transfer::new(client.clone(), source.clone(), events, options.journal.clone()));
     let prepared = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(RegistryError::Cancelled),
-        prepared = Box::pin(prepare(&client, layout, release, &transfer, options)) => prepared,
+        prepared = Box::pin(prepare(&client, &source, release, &transfer, options)) => prepared,
     };
     let (items, readers, moves) = match prepared {
         Ok(prepared) => prepared,
@@ -147,12 +147,12 @@ pub async fn push_with(
 /// Everything up to the tags. Nothing that it does is visible under a name.
 async fn prepare(
     client: &RegistryClient,
-    layout: &Layout,
+    source: &PushSource,
     release: Release,
     transfer: &Arc<Transfer>,
     options: &PushOptions,
 ) -> Result<(Vec<Item>, Readers, Vec<TagMove>), RegistryError> {
-    let items = look(client, layout, release, options).await?;
+    let items = look(client, source, release, options).await?;
     transfer.preflight(&items).await?;
     transfer.blobs(&items).await?;
     store_manifests(client, &items, transfer).await?;
@@ -167,12 +167,12 @@ async fn prepare(
 /// What is at the registries already. Only reads.
 pub(super) async fn look(
     client: &RegistryClient,
-    layout: &Layout,
+    source: &PushSource,
     release: Release,
     options: &PushOptions,
 ) -> Result<Vec<Item>, RegistryError> {
     check(&release)?;
-    let mut items = read(client, layout, release).await?;
+    let mut items = read(client, source, release).await?;
     look_at_tags(client, &mut items).await?;
     look_at_losses(client, &mut items).await?;
     look_at_manifests(client, &mut items).await?;
@@ -217,11 +217,11 @@ fn check(release: &Release) -> Result<(), RegistryError> {
     Ok(())
 }
 
-async fn read(client: &RegistryClient, layout: &Layout, release: Release) -> Result<Vec<Item>, RegistryError> {
+async fn read(client: &RegistryClient, source: &PushSource, release: Release) -> Result<Vec<Item>, RegistryError> {
     let roots: Vec<Descriptor> = release.items.iter().map(|item| item.index.clone()).collect();
-    let layout = layout.clone();
+    let source = source.clone();
     let closures = tokio::task::spawn_blocking(move || {
-        roots.iter().map(|root| Closure::read(&layout, root)).collect::<Result<Vec<_>, _>>()
+        roots.iter().map(|root| Closure::read(&source, root)).collect::<Result<Vec<_>, _>>()
     });
     let closures = closures.await.map_err(|error| RegistryError::Setup { reason: error.to_string() })??;
     let items = release.items.into_iter().zip(closures);

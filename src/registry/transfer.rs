@@ -12,16 +12,15 @@ use super::mount_plan::{self, BlobJob, Needs};
 use super::push::{Item, at_once, so_many_at_once};
 use super::sessions::{FAREWELL, Sessions};
 use super::upload::Upload;
-use super::{PushReceipt, RegistryClient, RegistryError};
+use super::{PushReceipt, PushSource, RegistryClient, RegistryError};
 use crate::base::{Descriptor, ErrorClass, Failure as _};
 use crate::event::EventSink;
-use crate::store::Layout;
 use url::Url;
 
 /// Brings the blobs of a push to where they are needed, and counts how.
 pub(super) struct Transfer {
     client: RegistryClient,
-    layout: Layout,
+    source: PushSource,
     events: Arc<dyn EventSink>,
     pub(super) sessions: Sessions,
     /// Sessions that the preflight opened, for the first blob of their repository; by what is shown of it.
@@ -55,13 +54,13 @@ pub(super) struct Registry {
 impl Transfer {
     pub(super) fn new(
         client: RegistryClient,
-        layout: Layout,
+        source: PushSource,
         events: Arc<dyn EventSink>,
         journal: Option<Journal>,
     ) -> Self {
         Self {
             client,
-            layout,
+            source,
             events,
             sessions: Sessions::new(journal),
             ready: Mutex::default(),
@@ -172,7 +171,9 @@ impl Transfer {
             && let [first, rest @ ..] = wanted_by
         {
             wanted_by = rest;
-            match self.ensure(&targets[*first], &job.blob, None, Some(meter)).await {
+            let first_target = &targets[*first];
+            let upstream = self.source.mountable(&first_target.host.name);
+            match self.ensure(first_target, &job.blob, upstream.as_deref(), Some(meter)).await {
                 Ok(()) => source = Some(*first),
                 // A repository that we may not write to must not keep the blob from the others.
                 Err(error) if error.is_local() => return Err(error),
@@ -206,6 +207,9 @@ impl Transfer {
                 Mount::Done if client.has_blob(target, blob, &scopes).await? => {
                     self.counts.mounted.fetch_add(1, Ordering::Relaxed);
                     self.counts.bytes_mounted.fetch_add(blob.size, Ordering::Relaxed);
+                    if let Some(meter) = meter {
+                        meter.add(blob.size);
+                    }
                     return Ok(());
                 }
                 Mount::Done => self.warn_of_lie(target),
@@ -239,8 +243,9 @@ impl Transfer {
             }
             return Ok(());
         }
+        self.source.bring(blob).await?;
         let gauge = meter.map_or_else(Gauge::default, |meter| Gauge::with_meter(Arc::clone(meter)));
-        let upload = Upload { target, layout: &self.layout, descriptor: blob, sessions: &self.sessions, gauge };
+        let upload = Upload { target, source: &self.source, descriptor: blob, sessions: &self.sessions, gauge };
         Box::pin(client.upload(&upload, session.or(ready))).await?;
         self.counts.uploaded.fetch_add(1, Ordering::Relaxed);
         if target.host.self_mount.try_it() {

@@ -11,15 +11,14 @@ use super::pace::Tries;
 use super::response::Response;
 use super::sessions::Sessions;
 use super::trouble::Trouble;
-use super::{RegistryClient, RegistryError};
+use super::{PushSource, RegistryClient, RegistryError};
 use crate::base::{ByteSize, Descriptor};
-use crate::store::{BlobSource as _, Layout};
 
 /// A blob on its way into one repository.
 #[derive(Debug)]
 pub(super) struct Upload<'a> {
     pub(super) target: &'a Target,
-    pub(super) layout: &'a Layout,
+    pub(super) source: &'a PushSource,
     pub(super) descriptor: &'a Descriptor,
     pub(super) sessions: &'a Sessions,
     /// Told of every byte handed to the connection.
@@ -221,8 +220,8 @@ impl RegistryClient {
         error: RegistryError,
     ) -> Result<(), RegistryError> {
         // Pieces are not hashed while they go out.
-        let (layout, blob) = (upload.layout.clone(), upload.descriptor.clone());
-        on_disk(move || BlobPayload::new(&layout, &blob, Gauge::default()).check()).await?;
+        let (source, blob) = (upload.source.clone(), upload.descriptor.clone());
+        on_disk(move || BlobPayload::new(&source, &blob, Gauge::default()).check()).await?;
         if course.judged_wrong {
             return Err(error);
         }
@@ -283,17 +282,17 @@ impl RegistryClient {
     }
 
     async fn put_whole(&self, upload: &Upload<'_>, session: Url, scopes: &Scopes) -> Result<Response, Trouble> {
-        let Upload { target, layout, descriptor, gauge, .. } = upload;
+        let Upload { target, source, descriptor, gauge, .. } = upload;
         let action = format!("send a blob to {}", target.path);
         let mut call = Call::new(Method::PUT, with_digest(session, &descriptor.digest));
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         call.payload = if descriptor.size <= SMALL {
-            let (layout, wanted) = ((*layout).clone(), (*descriptor).clone());
-            let bytes = on_disk(move || layout.read(&wanted, SMALL)).await.map_err(Trouble::last)?;
+            let (source, wanted) = ((*source).clone(), (*descriptor).clone());
+            let bytes = on_disk(move || source.blobs().read(&wanted, SMALL)).await.map_err(Trouble::last)?;
             gauge.add(bytes.len() as u64);
             Payload::Bytes(Bytes::from(bytes))
         } else {
-            Payload::Blob(Box::new(BlobPayload::new(layout, descriptor, gauge.clone())))
+            Payload::Blob(Box::new(BlobPayload::new(source, descriptor, gauge.clone())))
         };
         self.ask_once(&target.host, &call, scopes, &action).await
     }

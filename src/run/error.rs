@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Crash, ServiceFailure};
 use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, Reference, SourceText, Span};
+use crate::verify::Finding;
 
 /// Why a run, or a command over its results, could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,22 @@ pub enum RunError {
     NoHole {
         /// As typed.
         pattern: String,
+    },
+    /// A bundle does not hold what it says, so nothing of it leaves.
+    #[error("`{}` is not whole, and nothing was sent: {}", .path.display(), .findings.first().map(ToString::to_string).unwrap_or_default())]
+    NotWhole {
+        /// The bundle.
+        path: PathBuf,
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// A bundle lacks cells, and nobody said that this may be so.
+    #[error("`{}` is INCOMPLETE, and nothing was sent: it lacks {}", .path.display(), cells_in_words(.missing))]
+    IncompleteBundle {
+        /// The bundle.
+        path: PathBuf,
+        /// The cells.
+        missing: Vec<CellId>,
     },
     /// All cells are there, but the index that joins them is not.
     #[error("{what}: the index of {} is missing", .components.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
@@ -261,9 +278,12 @@ impl Failure for RunError {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) | Self::OtherNative(_) | Self::NotHere { .. } => ErrorClass::Preflight,
             Self::Service(failure) => failure.class,
-            Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } | Self::Moved { .. } => {
-                ErrorClass::Incomplete
-            }
+            Self::NotWhole { .. } => ErrorClass::Integrity,
+            Self::Incomplete { .. }
+            | Self::IncompleteBundle { .. }
+            | Self::NoIndex { .. }
+            | Self::Dangling { .. }
+            | Self::Moved { .. } => ErrorClass::Incomplete,
             Self::Index { source, .. } | Self::Base { source, .. } => source.class(),
             Self::Several { first, .. } => first.class(),
             Self::NoSecret { .. }
@@ -297,6 +317,12 @@ impl Failure for RunError {
             )),
             Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } => {
                 Some("run `catamaran build`".to_owned())
+            }
+            Self::NotWhole { .. } => {
+                Some("get the file again; `catamaran verify FILE` shows all that is wrong with it".to_owned())
+            }
+            Self::IncompleteBundle { .. } => {
+                Some("get the whole one, or publish what is there with `--allow-incomplete`".to_owned())
             }
             Self::Moved { component } => Some(format!("mirror all of it: `catamaran build {component}`")),
             Self::Index { source, .. } | Self::Base { source, .. } => source.help(),
@@ -364,6 +390,7 @@ impl Failure for RunError {
     fn others(&self) -> Vec<&dyn Failure> {
         match self {
             Self::Room(error) => error.others(),
+            Self::NotWhole { findings, .. } => findings.iter().skip(1).map(|one| one as &dyn Failure).collect(),
             Self::Several { rest, .. } => rest.iter().map(|error| error as &dyn Failure).collect(),
             _ => Vec::new(),
         }

@@ -319,6 +319,7 @@ fn contents(plan: &Plan, state: &StateDir, layout: &Layout, holes: Vec<CellId>) 
         entries.push(BundleEntry {
             component: component.name.clone(),
             reference,
+            path: Some(component.path.clone()),
             index: index.descriptor,
             foreign: component.foreign.clone(),
         });

@@ -83,6 +83,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         kind: ComponentKind::Built,
         references: vec![format!("registry.example.com/{name}:v1").parse().expect("a reference")],
         addressed: true,
+        path: String::new(),
         dockerfile: None,
         platforms: platforms.clone(),
         foreign: Vec::new(),

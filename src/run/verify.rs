@@ -89,31 +89,35 @@ pub async fn verify(
 /// Proves what a bundle holds under the names in it.
 pub async fn verify_bundle(path: &Path, depth: Depth, cancel: &CancellationToken) -> Result<Verified, RunError> {
     let (path, cancel) = (path.to_owned(), cancel.clone());
-    blocking(move || {
-        let bundle = BundleReader::open(path)?;
-        let lock = bundle.lock();
-        let missing =
-            lock.missing.iter().map(|cell| CellId::new(cell.component.clone(), cell.platform.clone())).collect();
-        let roots: Vec<ExpectedIndex> = bundle
-            .entries()
-            .into_iter()
-            .zip(&lock.images)
-            .map(|(entry, image)| ExpectedIndex {
-                component: entry.component,
-                reference: entry.reference,
-                descriptor: entry.index,
-                platforms: image.platforms.iter().map(|locked| locked.platform.clone()).collect(),
-                unasked: Vec::new(),
-                foreign: image.foreign.clone(),
-            })
-            .collect();
-        let report = verify_layout(&bundle, &roots, depth, &cancel);
-        // Broken blobs would fail this too, and say less.
-        if report.findings.is_empty() {
-            bundle.check_views()?;
-        }
-        let subset = bundle.lock().subset;
-        Ok(Verified { report, unnamed: Vec::new(), declared_missing: missing, subset })
-    })
-    .await
+    blocking(move || verify_opened(&BundleReader::open(path)?, depth, &cancel)).await
+}
+
+/// Proves a bundle that is open. Blocks.
+pub(super) fn verify_opened(
+    bundle: &BundleReader,
+    depth: Depth,
+    cancel: &CancellationToken,
+) -> Result<Verified, RunError> {
+    let lock = bundle.lock();
+    let declared_missing =
+        lock.missing.iter().map(|cell| CellId::new(cell.component.clone(), cell.platform.clone())).collect();
+    let roots: Vec<ExpectedIndex> = bundle
+        .entries()
+        .into_iter()
+        .zip(&lock.images)
+        .map(|(entry, image)| ExpectedIndex {
+            component: entry.component,
+            reference: entry.reference,
+            descriptor: entry.index,
+            platforms: image.platforms.iter().map(|locked| locked.platform.clone()).collect(),
+            unasked: Vec::new(),
+            foreign: image.foreign.clone(),
+        })
+        .collect();
+    let report = verify_layout(bundle, &roots, depth, cancel);
+    // Broken blobs would fail this too, and say less.
+    if report.findings.is_empty() && !report.cancelled {
+        bundle.check_views()?;
+    }
+    Ok(Verified { report, unnamed: Vec::new(), declared_missing, subset: lock.subset })
 }

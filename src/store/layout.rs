@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -272,6 +272,16 @@ impl BlobSource for Layout {
             .read_to_end(&mut bytes)
             .map_err(|error| StoreError::from_read(error, self.blob_path(&descriptor.digest)))?;
         Ok(bytes)
+    }
+
+    fn open_at(&self, descriptor: &Descriptor, at: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        let mut file = self.open_raw(&descriptor.digest)?.file;
+        file.seek(SeekFrom::Start(at)).map_err(|error| io_error("seek in", &self.place(&descriptor.digest), error))?;
+        Ok(Box::new(file))
+    }
+
+    fn place(&self, digest: &Digest) -> PathBuf {
+        self.blob_path(digest)
     }
 }
 

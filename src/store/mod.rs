@@ -20,7 +20,8 @@ pub use blob::{BlobReader, BlobWriter, VerifiedReader};
 pub use error::StoreError;
 pub use layout::Layout;
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use crate::base::{Descriptor, Digest};
 
@@ -37,4 +38,17 @@ pub trait BlobSource: Send + Sync {
 
     /// The whole blob, verified, for small ones: refused if the descriptor's size is over `limit` bytes.
     fn read(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// The blob's bytes from `at` on, not verified: for pieces whose receiver checks the whole.
+    fn open_at(&self, descriptor: &Descriptor, at: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        let mut reader = self.open(descriptor)?;
+        io::copy(&mut (&mut reader).take(at), &mut io::sink())
+            .map_err(|error| StoreError::from_read(error, self.place(&descriptor.digest)))?;
+        Ok(Box::new(reader))
+    }
+
+    /// Where the blob is, for messages: the path of a file, or of one within a file.
+    fn place(&self, digest: &Digest) -> PathBuf {
+        PathBuf::from("blobs").join("sha256").join(digest.hex())
+    }
 }

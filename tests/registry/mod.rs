@@ -2,6 +2,7 @@
 
 mod cuts;
 mod faults;
+mod import;
 mod kills;
 mod login;
 mod make;

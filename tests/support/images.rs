@@ -207,6 +207,7 @@ impl Fleet {
         let entry = |root: &ExpectedIndex| BundleEntry {
             component: root.component.clone(),
             reference: root.reference.clone(),
+            path: None,
             index: root.descriptor.clone(),
             foreign: root.foreign.clone(),
         };

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod explain;
 mod export;
+mod import;
 mod init;
 mod lock;
 mod logs;
@@ -37,6 +38,7 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
         Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,
         Command::Export(args) => Box::pin(export::export(settings, args, console, cancel)).await,
+        Command::Import(args) => Box::pin(import::import(settings, args, console, cancel)).await,
         Command::Report(args) => report::report(settings, &args, console),
         Command::Metadata(args) => metadata::metadata(settings, &args, console),
         Command::Explain(args) => explain::explain(settings, &args, console),

@@ -11,7 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
-use crate::registry::PushForecast;
+use crate::registry::{PushForecast, PushReceipt};
 use crate::report::counted;
 use crate::run::{self, Extent, Published, PushRequest, RunError};
 
@@ -76,9 +76,7 @@ async fn look(
 }
 
 fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, console: &Console) -> u8 {
-    for warning in &forecast.warnings {
-        console.tell(&format!("warning: {}\n", Printable(warning)));
-    }
+    tell_all(&forecast.warnings, console);
     if as_json {
         let mut document = opening(extent);
         document["dry_run"] = json!(true);
@@ -87,6 +85,12 @@ fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, consol
         console.print(&(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"));
         return exit::DONE;
     }
+    console.print(&(forecast_lines(forecast, extent.subset) + &subset_line(extent) + "Nothing was sent.\n"));
+    exit::DONE
+}
+
+/// What would be done at each registry.
+pub(super) fn forecast_lines(forecast: &PushForecast, subset: bool) -> String {
     let mut text = String::new();
     for one in &forecast.registries {
         let tags = one.tags_created + one.tags_moved + one.tags_unchanged;
@@ -96,7 +100,7 @@ fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, consol
             counted(one.repositories, "repository", "repositories"),
             counted(tags, "tag", "tags"),
             one.registry,
-            if extent.subset { " (a subset)" } else { "" },
+            if subset { " (a subset)" } else { "" },
             one.tags_created,
             one.tags_moved,
             one.tags_unchanged
@@ -112,14 +116,15 @@ fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, consol
             counted(one.mounts, "blob", "blobs")
         );
     }
-    text.push_str(&subset_line(extent));
-    text.push_str("Nothing was sent.\n");
-    console.print(&text);
-    exit::DONE
+    text
 }
 
 pub(super) fn tell_warnings(published: &Published, console: &Console) {
-    for warning in &published.receipt.warnings {
+    tell_all(&published.receipt.warnings, console);
+}
+
+pub(super) fn tell_all(warnings: &[String], console: &Console) {
+    for warning in warnings {
         console.tell(&format!("warning: {}\n", Printable(warning)));
     }
 }
@@ -147,7 +152,11 @@ fn document(published: &Published) -> String {
 
 /// What was published where, and what it cost.
 pub(super) fn pushed_lines(published: &Published, verbose: bool) -> String {
-    let receipt = &published.receipt;
+    receipt_lines("pushed", &published.receipt, published.extent.subset, verbose) + &subset_line(&published.extent)
+}
+
+/// What is at the registries now, and what it cost.
+pub(super) fn receipt_lines(verb: &str, receipt: &PushReceipt, subset: bool, verbose: bool) -> String {
     let mut registries: Vec<&str> = receipt.repositories.iter().map(|one| one.repository.host()).collect();
     registries.sort_unstable();
     registries.dedup();
@@ -158,11 +167,11 @@ pub(super) fn pushed_lines(published: &Published, verbose: bool) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "pushed   {}, {} at {}{}",
+        "{verb:<8} {}, {} at {}{}",
         counted(repositories.len(), "repository", "repositories"),
         counted(tags, "tag", "tags"),
         registries.join(", "),
-        if published.extent.subset { " (a subset)" } else { "" }
+        if subset { " (a subset)" } else { "" }
     );
     let _ = writeln!(
         text,
@@ -179,7 +188,7 @@ pub(super) fn pushed_lines(published: &Published, verbose: bool) -> String {
             receipt.tag_window_ms
         );
     }
-    text + &subset_line(&published.extent)
+    text
 }
 
 /// `A subset, just what was named: 1 of 26 cells (nginx/arm64).`

@@ -139,6 +139,14 @@ fn entries(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> V
     entries.collect()
 }
 
+/// The files directly in `directory`, in the order of their names.
+pub(super) fn files(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<PathBuf> {
+    let all = entries(directory, problems).into_iter();
+    let mut files: Vec<PathBuf> = all.filter(|(_, is_dir)| !is_dir).map(|(path, _)| path).collect();
+    files.sort();
+    files
+}
+
 /// The candidates directly in `directory`, in the order of their names.
 pub(super) fn candidates(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<Candidate> {
     let mut all: Vec<Candidate> = entries(directory, problems)

@@ -251,6 +251,11 @@ fn finish(
         for (key, value) in &native.labels {
             spec.labels.entry(key.clone()).or_insert_with(|| value.clone());
         }
+        for template in &native.templates {
+            if !spec.templates.iter().any(|own| own.value == template.value) {
+                spec.templates.push(template.clone());
+            }
+        }
         if let Some(metadata) = &native.metadata {
             add_metadata(&mut spec, metadata, native.epoch, tag.as_ref());
         }

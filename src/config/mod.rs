@@ -27,6 +27,7 @@ mod service;
 mod solve;
 mod solve_keys;
 mod template;
+mod templates;
 mod vars;
 mod vary;
 mod versions;

@@ -10,6 +10,7 @@ use super::project::{BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Secre
 use super::reader::{Reading, TableReader, resolve};
 use super::service::service;
 use super::solve_keys;
+use super::templates::templates;
 use super::vary::{self, Varied};
 use crate::base::{
     ComponentName, Epoch, InvalidPlatform, Platform, Prefix, Reference, Repository, Span, Spanned, Tag, did_you_mean,
@@ -30,6 +31,8 @@ pub(super) struct Native {
     /// `metadata`: what git says, under the names of the image specification.
     pub(super) metadata: Option<Vec<(&'static str, Spanned<String>)>>,
     pub(super) discover: Option<DiscoverSpec>,
+    /// Template files of every component.
+    pub(super) templates: Vec<Spanned<PathBuf>>,
     pub(super) components: IndexMap<ComponentName, RawComponent>,
     pub(super) externals: IndexMap<ComponentName, ExternalSpec>,
     pub(super) services: IndexMap<ComponentName, ServiceSpec>,
@@ -90,6 +93,7 @@ pub(super) fn read(
     out.labels = reader.take("labels").map(|node| texts(reading, "labels", node)).unwrap_or_default();
     // Read beforehand: everything else may use it.
     reader.take("vars");
+    out.templates = reader.take("templates").map(|node| templates(reading, node)).unwrap_or_default();
     out.discover = reader.take("discover").and_then(|node| discover(reading, node));
     reader.take("component");
     reader.take("settings");
@@ -454,6 +458,7 @@ fn component(
     spec.no_cache = reader.take("no-cache").and_then(|node| reading.flag("no-cache", node)).unwrap_or_default();
     spec.platforms = reader.take("platforms").map(|node| narrower(reading, node));
     spec.foreign = reader.take("foreign").map(|node| foreign(reading, node)).unwrap_or_default();
+    spec.templates = reader.take("templates").map(|node| templates(reading, node)).unwrap_or_default();
     spec.exclude = reader.take("exclude").and_then(|node| reason(reading, node));
     spec.image = reader.take("image").and_then(|node| reading.nonempty("image", node));
     spec.tag = reader.take("tag").and_then(|node| names.tag(reading, node));

@@ -125,6 +125,8 @@ pub struct ComponentSpec {
     pub platforms: Option<Vec<Spanned<Platform>>>,
     /// Globs of the programs for other processors that are in its image on purpose.
     pub foreign: Vec<Spanned<String>>,
+    /// Files that the builder finds rendered, under the name without `.tpl`; each with the place of what lists it.
+    pub templates: Vec<Spanned<PathBuf>>,
     /// Why it is left out.
     pub exclude: Option<Spanned<String>>,
     /// Repository name in place of the project's `image`.
@@ -194,6 +196,7 @@ impl ComponentSpec {
             solve: SolveSpec::default(),
             platforms: None,
             foreign: Vec::new(),
+            templates: Vec::new(),
             exclude: None,
             image: None,
             tag: None,

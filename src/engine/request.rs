@@ -17,6 +17,8 @@ pub struct BuildRequest {
     pub cell: CellId,
     /// The main context.
     pub context: ContextSource,
+    /// Files that stand in its directories for the builder alone.
+    pub rendered: Vec<RenderedFile>,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
     /// The stage to build; the last one if absent.
@@ -73,6 +75,17 @@ pub struct DockerfileSource {
     pub directory: PathBuf,
     /// Its file name there. `NAME.dockerignore` beside it wins over `.dockerignore` of the context.
     pub name: String,
+}
+
+/// A file that the builder finds in a directory of a request although it lies elsewhere: nothing is written among sources.
+///
+/// It takes the place of whatever has its name there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RenderedFile {
+    /// Where the builder finds it: in a directory that exists, without symbolic links on the way.
+    pub path: PathBuf,
+    /// The file that is sent, with its permissions. Other content must have another time or size: builders go by these.
+    pub file: PathBuf,
 }
 
 /// A named context (`--build-context`).

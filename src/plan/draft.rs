@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::source::Source;
-use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, Selection};
+use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, RenderedTemplate, Selection};
 use crate::base::{CellId, ComponentName, Platform, Span};
 use crate::config::{AnnotationLevel, ComponentSpec, ContextRef};
 use crate::dockerfile::{Facts, StagePlatform, Use};
@@ -19,6 +20,7 @@ pub(super) struct CellDraft {
     pub(super) contexts: Vec<PlannedContext>,
     pub(super) bases: Vec<Base>,
     pub(super) native: Vec<(CellId, Span)>,
+    pub(super) templates: Vec<Arc<RenderedTemplate>>,
     pub(super) work: Option<CellBuild>,
 }
 
@@ -31,6 +33,7 @@ impl CellDraft {
             contexts: Vec::new(),
             bases: Vec::new(),
             native: Vec::new(),
+            templates: Vec::new(),
             work: None,
         }
     }
@@ -64,6 +67,7 @@ impl CellDraft {
                 contexts: self.contexts,
                 bases: self.bases,
                 native: self.native,
+                templates: self.templates,
                 ..build
             })),
             None => CellWork::Excluded("its Dockerfile cannot be read".to_owned()),
@@ -95,6 +99,7 @@ pub(super) fn cell_build(
         context,
         dockerfile: spec.dockerfile.value.clone(),
         rendered: source.rendered.clone(),
+        templates: Vec::new(),
         target: spec.target.as_ref().map(|target| target.value.clone()),
         args,
         labels: spec.labels.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),

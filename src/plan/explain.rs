@@ -96,6 +96,9 @@ fn built(project: &Project, spec: &ComponentSpec, add: &mut dyn FnMut(String, St
     if spec.no_cache {
         add("no-cache".to_owned(), "true".to_owned(), spec.span.clone());
     }
+    for template in &spec.templates {
+        add("templates".to_owned(), shown(&template.value), template.span.clone());
+    }
     if let Some(reason) = &spec.exclude {
         add("exclude".to_owned(), reason.value.clone(), reason.span.clone());
     }

@@ -190,6 +190,7 @@ impl Planner<'_> {
                 }
                 let mut cell = CellDraft::new(id);
                 self.declared_edges(spec, services, &mut cell);
+                cell.templates = sources.templates(&name, spec, &mut self.problems);
                 if let Some(source) = sources.get(&name, spec, &mut self.problems) {
                     self.build(&name, spec, &source, &mut cell, &mut needs, &mut component.bases);
                 }

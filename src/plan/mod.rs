@@ -28,7 +28,7 @@ pub use explain::{Setting, explain};
 pub use matrix::plan;
 pub use model::{
     Base, Cell, CellBuild, CellWork, Component, ComponentKind, ContextSource, Need, NeedReason, Plan, PlanOptions,
-    PlannedContext, PlannedService, Selection, Selector, Subset, Unselected,
+    PlannedContext, PlannedService, RenderedTemplate, Selection, Selector, Subset, Unselected,
 };
 pub use names::arch_reference;
 pub use vars::PlannedVariable;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -255,6 +255,8 @@ pub struct CellBuild {
     /// Text to build from in place of the file's: a rendered template or an inline Dockerfile. Whoever runs the plan
     /// writes it to a content-addressed place in the state directory.
     pub rendered: Option<Arc<str>>,
+    /// Files that the builder finds in the cell's directories in place of their templates.
+    pub templates: Vec<Arc<RenderedTemplate>>,
     /// The stage to build.
     pub target: Option<String>,
     /// Build arguments.
@@ -286,6 +288,18 @@ pub struct CellBuild {
     /// The cells that stages of the builder's own platform take, with the line: planned for a builder whose platform is
     /// that of these cells, and wrong on any other.
     pub native: Vec<(CellId, Span)>,
+}
+
+/// A template file with its names filled in. Whoever runs the plan writes the text to a content-addressed place in the state
+/// directory and lets the builder find it beside the template, under its name without `.tpl`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedTemplate {
+    /// The template.
+    pub path: PathBuf,
+    /// What it is rendered to.
+    pub text: String,
+    /// The variables that it uses.
+    pub variables: BTreeSet<String>,
 }
 
 /// An image from outside that a cell needs.

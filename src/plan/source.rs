@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Base, PlanProblem};
-use crate::base::{ComponentName, Failure as _, Platform, Reference, SourceText};
+use super::{Base, PlanProblem, RenderedTemplate};
+use crate::base::{ComponentName, Failure as _, Platform, Reference, SourceText, Spanned};
 use crate::config::{ComponentSpec, ContextRef, Project, ReadText, render};
 use crate::dockerfile::{BuildInputs, Dockerfile, DockerfileProblem, Facts, InstructionKind, context_name};
 
@@ -23,6 +23,7 @@ pub(super) struct Sources<'a> {
     pub(super) project: &'a Project,
     pub(super) files: &'a dyn ReadText,
     read: HashMap<PathBuf, Option<Arc<Source>>>,
+    templates: HashMap<PathBuf, Option<Arc<RenderedTemplate>>>,
 }
 
 /// `path` relative to `root` where it is below it: the form of messages and tables.
@@ -32,7 +33,7 @@ pub(super) fn shown(path: &Path, root: &Path) -> PathBuf {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(project: &'a Project, files: &'a dyn ReadText) -> Self {
-        Self { project, files, read: HashMap::new() }
+        Self { project, files, read: HashMap::new(), templates: HashMap::new() }
     }
 
     /// The Dockerfile of a component; nothing if it is missing or broken, which is reported once.
@@ -53,6 +54,50 @@ impl<'a> Sources<'a> {
         let source = self.read(name, spec, problems);
         self.read.insert(path.clone(), source.clone());
         source
+    }
+
+    /// The template files of a component, rendered; each is read once, and what is wrong with it is reported once.
+    pub(super) fn templates(
+        &mut self,
+        name: &ComponentName,
+        spec: &ComponentSpec,
+        problems: &mut Vec<PlanProblem>,
+    ) -> Vec<Arc<RenderedTemplate>> {
+        let mut all = Vec::with_capacity(spec.templates.len());
+        for listed in &spec.templates {
+            if !self.templates.contains_key(&listed.value) {
+                let rendered = self.template(name, listed, problems).map(Arc::new);
+                self.templates.insert(listed.value.clone(), rendered);
+            }
+            all.extend(self.templates.get(&listed.value).cloned().flatten());
+        }
+        all
+    }
+
+    fn template(
+        &self,
+        name: &ComponentName,
+        listed: &Spanned<PathBuf>,
+        problems: &mut Vec<PlanProblem>,
+    ) -> Option<RenderedTemplate> {
+        let path = shown(&listed.value, &self.project.root);
+        let text = match self.files.read_text(&listed.value) {
+            Ok(text) => text,
+            Err(source) => {
+                let (component, span) = (name.to_string(), listed.span.clone());
+                problems.push(PlanProblem::Unreadable { component, path, source, span });
+                return None;
+            }
+        };
+        match render(&SourceText::new(path, text), &self.project.vars) {
+            Ok(rendered) => {
+                Some(RenderedTemplate { path: listed.value.clone(), text: rendered.text, variables: rendered.used })
+            }
+            Err(found) => {
+                problems.extend(found.into_iter().map(PlanProblem::Template));
+                None
+            }
+        }
     }
 
     fn read(&self, name: &ComponentName, spec: &ComponentSpec, problems: &mut Vec<PlanProblem>) -> Option<Arc<Source>> {

@@ -26,7 +26,8 @@ impl Planner<'_> {
         // Variables that no stage of this target declares are not passed: they would only split the builder's cache.
         args.retain(|name, _| spec.args.contains_key(name) || facts.args.contains(name));
         let from_vars = args.keys().filter(|name| !spec.args.contains_key(*name));
-        for variable in source.variables.iter().chain(from_vars) {
+        let templates = cell.templates.iter().flat_map(|template| &template.variables);
+        for variable in source.variables.iter().chain(templates).chain(from_vars) {
             self.used.entry(variable.clone()).or_default().insert(name.to_string());
         }
         for (name, context) in &spec.contexts {

@@ -6,10 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::outside::FromOutside;
 use super::state::write_atomically;
+use super::templates::rendered_files;
 use super::{RunError, StateDir};
 use crate::base::{CellId, Descriptor, Digest, DigestHasher, Epoch, Secret};
 use crate::config::SecretSpec;
-use crate::engine::{BuildRequest, ContextSource, DockerfileSource, NamedContext, SecretSource, SshSource};
+use crate::engine::{
+    BuildRequest, ContextSource, DockerfileSource, NamedContext, RenderedFile, SecretSource, SshSource,
+};
 use crate::event::EventSink;
 use crate::plan::{self, CellBuild, Plan};
 
@@ -26,6 +29,7 @@ pub struct Inputs {
 pub(super) struct Prepared {
     pub(super) build: Box<CellBuild>,
     dockerfile: DockerfileSource,
+    rendered: Vec<RenderedFile>,
     excluded: Vec<PathBuf>,
     key: String,
     epoch: Option<Epoch>,
@@ -46,6 +50,7 @@ impl Prepared {
             Some(text) => rendered(state, &build.dockerfile, text)?,
             None => in_place(&build.dockerfile),
         };
+        let rendered = rendered_files(state, build)?;
         let mut secrets = BTreeMap::new();
         for (name, spec) in &build.secrets {
             let source = match spec {
@@ -82,7 +87,8 @@ impl Prepared {
         }
         hasher.update(id.component.as_str().as_bytes());
         let key = hasher.finish().short();
-        Ok(Self { build: Box::new(build.clone()), dockerfile, excluded, key, epoch: plan.epoch, secrets, ssh })
+        let build = Box::new(build.clone());
+        Ok(Self { build, dockerfile, rendered, excluded, key, epoch: plan.epoch, secrets, ssh })
     }
 
     /// The request, with the images of the cells that it starts from.
@@ -113,6 +119,7 @@ impl Prepared {
         Ok(BuildRequest {
             cell: cell.clone(),
             context,
+            rendered: self.rendered.clone(),
             dockerfile: self.dockerfile.clone(),
             target: build.target.clone(),
             args: build.args.clone(),

@@ -36,6 +36,7 @@ mod sizes;
 mod state;
 mod status;
 mod task;
+mod templates;
 mod transcript;
 mod verify;
 mod wanted;

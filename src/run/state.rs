@@ -1,5 +1,6 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::event::{Event, EventSink};
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// logs/NAME/service.log     what a service wrote when it last ran
 /// journal/push.jsonl    tags that are moving, uploads that are open, what was read back
-/// rendered/DIGEST/      rendered Dockerfile templates
+/// rendered/DIGEST/      rendered Dockerfile templates; in rendered/files/ other templates
 /// runs/last.json        times, builders and failures of the last build
 /// names.json            which project wrote which names of the layout
 /// last-run.json         how the last runs ended for cells without an image
@@ -176,10 +177,22 @@ fn waiting_text(file: &mut File, root: &Path) -> String {
 
 /// Writes `bytes` to `path` as one act: readers see the old file or the new one, also after a power cut.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, bytes, None)
+}
+
+/// The same with these permissions.
+pub(super) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write(path, bytes, Some(mode))
+}
+
+fn write(path: &Path, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(directory)?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
+    if let Some(mode) = mode {
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|failed| failed.error)?;
     File::open(directory)?.sync_all()

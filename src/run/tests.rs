@@ -51,6 +51,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
                 context: ContextSource::Directory("/p".into()),
                 dockerfile: "/p/Dockerfile".into(),
                 rendered: None,
+                templates: Vec::new(),
                 target: None,
                 args: BTreeMap::new(),
                 labels: BTreeMap::new(),

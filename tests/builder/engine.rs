@@ -59,6 +59,7 @@ fn request(
     BuildRequest {
         cell: CellId::new("thing".parse().expect("a name"), platform.parse().expect("a platform")),
         context: ContextSource::Directory { path: context.clone(), always_excluded: Vec::new() },
+        rendered: Vec::new(),
         dockerfile: DockerfileSource { directory: context, name: "Dockerfile".to_owned() },
         target: None,
         args: BTreeMap::new(),

@@ -112,6 +112,7 @@ impl Bench {
         BuildRequest {
             cell: CellId::new("thing".parse().unwrap(), platform.parse().unwrap()),
             context: ContextSource::Directory { path: self.context(), always_excluded: Vec::new() },
+            rendered: Vec::new(),
             dockerfile: DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned() },
             target: None,
             args: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 mod edits;
 mod no_op;
+mod templates;
 mod why;
 
 use crate::support::daemon::Daemon;

@@ -140,8 +140,11 @@ fn sources(request: &BuildRequest) -> Vec<LocalSource> {
         name: name.to_owned(),
         directory: directory.clone(),
         always_excluded: always_excluded.to_vec(),
+        rendered: request.rendered.clone(),
     };
-    let mut sources = vec![source(DOCKERFILE, &request.dockerfile.directory, &[])];
+    // The Dockerfile is what the request says, whatever else is rendered beside it.
+    let dockerfile = source(DOCKERFILE, &request.dockerfile.directory, &[]);
+    let mut sources = vec![LocalSource { rendered: Vec::new(), ..dockerfile }];
     let mut excluded: &[PathBuf] = &[];
     if let ContextSource::Directory { path, always_excluded } = &request.context {
         sources.push(source(CONTEXT, path, always_excluded));

@@ -10,6 +10,7 @@ use super::hashes::Hashes;
 use super::listing::Listing;
 use crate::base::Digest;
 use crate::dockerfile::ignore::DockerIgnore;
+use crate::engine::RenderedFile;
 use crate::engine::buildkit::{InventoryEntry, LocalTree, Selection};
 use crate::run::{CellRecord, RunError, StateDir};
 
@@ -55,9 +56,10 @@ impl Contents {
         &self,
         directory: &Path,
         excluded: &[PathBuf],
+        rendered: &[RenderedFile],
         selection: &Selection,
     ) -> Result<(Listing, i64), String> {
-        let tree = LocalTree::open(directory, excluded).map_err(|error| error.to_string())?;
+        let tree = LocalTree::open(directory, excluded, rendered).map_err(|error| error.to_string())?;
         let inventory = tree.inventory(selection).map_err(|error| error.to_string())?;
         let entries = &inventory.entries;
         let mut digests = self.hashes.known(directory, entries);

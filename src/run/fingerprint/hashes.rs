@@ -236,7 +236,7 @@ mod tests {
     use crate::engine::buildkit::Selection;
 
     fn listed(root: &Path) -> (LocalTree, Vec<InventoryEntry>) {
-        let tree = LocalTree::open(root, &[]).expect("it is there");
+        let tree = LocalTree::open(root, &[], &[]).expect("it is there");
         let entries = tree.inventory(&Selection::default()).expect("it can be read").entries;
         (tree, entries)
     }

@@ -8,6 +8,7 @@ use super::listing::Listing;
 use super::sources::{Directory, always};
 use super::{Fingerprint, Input, InputKind, Sources};
 use crate::base::{CellId, Digest};
+use crate::engine::RenderedFile;
 use crate::engine::buildkit::Selection;
 use crate::plan::{Cell, CellBuild, Plan};
 use crate::run::{Bases, CellRecord, RunError, StateDir};
@@ -38,7 +39,7 @@ struct Part {
     place: Place,
 }
 
-type Place = (PathBuf, Vec<PathBuf>, Selection);
+type Place = (PathBuf, Vec<PathBuf>, Vec<RenderedFile>, Selection);
 
 /// A listing's digest, or why there is none.
 type Found = HashMap<Place, Result<Digest, String>>;
@@ -79,8 +80,8 @@ pub(in crate::run) fn judge(
     let alone = alone.into_iter().collect::<Result<Vec<_>, _>>()?;
     let places: BTreeSet<&Place> = alone.iter().flat_map(|alone| &alone.parts).map(|part| &part.place).collect();
     let places: Vec<&Place> = places.into_iter().collect();
-    let digests = on_all_cores(&places, |(directory, excluded, selection)| {
-        contents.list(directory, excluded, selection).map(|(listing, _)| listing.digest())
+    let digests = on_all_cores(&places, |(directory, excluded, rendered, selection)| {
+        contents.list(directory, excluded, rendered, selection).map(|(listing, _)| listing.digest())
     });
     let found: Found = places.into_iter().cloned().zip(digests).collect();
     let mut judgement = Judgement::default();
@@ -111,10 +112,12 @@ fn hole(layout: Option<&Layout>, record: &CellRecord) -> Result<Option<Cause>, R
 fn parts(sources: &Sources, fingerprint: &Fingerprint, ignores: &Ignores) -> Vec<Part> {
     let mut parts = Vec::new();
     for read in &fingerprint.reads {
-        let Some(Directory { path, excluded, .. }) = sources.directory(read.context.as_deref()) else { continue };
+        let Some(Directory { path, excluded, rendered, .. }) = sources.directory(read.context.as_deref()) else {
+            continue;
+        };
         let excludes = sources.excludes(read.context.as_deref(), ignores);
         for (name, selection) in read.parts(&excludes) {
-            parts.push(Part { name, place: (path.clone(), excluded.clone(), selection) });
+            parts.push(Part { name, place: (path.clone(), excluded.clone(), rendered.clone(), selection) });
         }
     }
     parts
@@ -195,8 +198,8 @@ impl Alone<'_> {
         let (InputKind::Files, How::Changed, Some(part)) = (change.kind, change.how, part) else { return vec![change] };
         let old = before.iter().find(|input| input.kind == InputKind::Files && input.name == change.name);
         let Some(old) = old else { return vec![change] };
-        let (directory, excluded, selection) = &part.place;
-        match contents.list(directory, excluded, selection) {
+        let (directory, excluded, rendered, selection) = &part.place;
+        match contents.list(directory, excluded, rendered, selection) {
             Ok((now, _)) => Listing::changes(Listing::kept(&contents.listings, &old.digest).as_ref(), &now, old),
             Err(_) => vec![change],
         }

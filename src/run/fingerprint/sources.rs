@@ -9,10 +9,11 @@ use super::hashes::settled_before;
 use super::reads::IGNORE_FILE;
 use super::{Fingerprint, Input, InputKind, Read};
 use crate::base::{CellId, ComponentName, Descriptor, Digest, NetworkMode, SolveOptions};
-use crate::engine::ContextReads;
 use crate::engine::buildkit::SETTINGS;
+use crate::engine::{ContextReads, RenderedFile};
 use crate::plan::{Base, Cell, CellBuild, ContextSource, Plan};
 use crate::run::cell::{always_excluded, ignore_candidates};
+use crate::run::templates::rendered_files;
 use crate::run::{Bases, StateDir, services};
 
 /// Where the inputs of one cell come from, and those that are known without looking at any context.
@@ -37,6 +38,8 @@ pub(super) struct Directory {
     pub(super) context: Option<String>,
     pub(super) path: PathBuf,
     pub(super) excluded: Vec<PathBuf>,
+    /// Files that the builder finds in it although they lie elsewhere.
+    pub(super) rendered: Vec<RenderedFile>,
 }
 
 impl Sources {
@@ -78,14 +81,20 @@ impl Sources {
             ContextSource::Remote(_) => None,
         };
         let excluded = main.as_deref().map(|path| always_excluded(path, plan, state)).unwrap_or_default();
+        let rendered = rendered_files(state, build).map_err(|error| error.to_string())?;
         let mut directories = Vec::new();
         for context in &build.contexts {
             let ContextSource::Directory(path) = &context.source else { continue };
             // The same directory under another name hides the same things.
             let excluded = if main.as_ref() == Some(path) { excluded.clone() } else { Vec::new() };
-            directories.push(Directory { context: Some(context.name.clone()), path: path.clone(), excluded });
+            directories.push(Directory {
+                context: Some(context.name.clone()),
+                path: path.clone(),
+                excluded,
+                rendered: rendered.clone(),
+            });
         }
-        directories.extend(main.map(|path| Directory { context: None, path, excluded }));
+        directories.extend(main.map(|path| Directory { context: None, path, excluded, rendered }));
         Ok(Self {
             own,
             images: images(plan, cell, build),
@@ -158,7 +167,7 @@ impl Sources {
             let Some(directory) = self.directory(read.context.as_deref()) else { continue };
             let excludes = self.excludes(read.context.as_deref(), &ignores);
             for (name, selection) in read.parts(&excludes) {
-                match contents.list(&directory.path, &directory.excluded, &selection) {
+                match contents.list(&directory.path, &directory.excluded, &directory.rendered, &selection) {
                     Ok((listing, newest)) => {
                         if newest >= settled {
                             unsettled = Some(format!("files of `{name}` changed while it was built"));

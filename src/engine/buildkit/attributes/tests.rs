@@ -14,6 +14,7 @@ fn request() -> BuildRequest {
     BuildRequest {
         cell: CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
         context: ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
+        rendered: Vec::new(),
         dockerfile: DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned() },
         target: None,
         args: BTreeMap::new(),

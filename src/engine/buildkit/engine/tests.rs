@@ -179,6 +179,7 @@ impl Stand {
                     path: self.directory.path().to_owned(),
                     always_excluded: Vec::new(),
                 },
+                rendered: Vec::new(),
                 dockerfile: DockerfileSource {
                     directory: self.directory.path().to_owned(),
                     name: "Dockerfile".to_owned(),

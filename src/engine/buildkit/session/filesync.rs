@@ -9,6 +9,7 @@ mod follow;
 mod inventory;
 mod mode;
 mod observer;
+mod overlay;
 mod request;
 mod send;
 mod table;
@@ -31,6 +32,7 @@ use self::observer::Observer;
 use self::send::Job;
 use super::LocalFailureSlot;
 use crate::base::CellId;
+use crate::engine::RenderedFile;
 use crate::engine::buildkit::proto::fsutil::types::Packet;
 use crate::engine::buildkit::proto::moby::filesync::v1::file_sync_server;
 use crate::event::EventSink;
@@ -44,6 +46,8 @@ pub(crate) struct LocalSource {
     pub(crate) directory: PathBuf,
     /// Paths relative to it that are never sent, whatever the patterns say.
     pub(crate) always_excluded: Vec<PathBuf>,
+    /// Files that stand in it for the builder alone; those that lie elsewhere are of no concern.
+    pub(crate) rendered: Vec<RenderedFile>,
 }
 
 /// What the daemon asked for of its sources, filled as it asks.
@@ -91,6 +95,7 @@ impl file_sync_server::FileSync for FileSync {
             name,
             directory: source.directory.clone(),
             always_excluded: source.always_excluded.iter().map(|path| relative(path)).collect(),
+            rendered: source.rendered.clone(),
             selection,
         };
         Ok(Response::new(Box::pin(send::send(job, request.into_inner(), self.observer.clone()))))

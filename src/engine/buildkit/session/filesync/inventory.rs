@@ -9,7 +9,7 @@ use super::mode::NOT_REGULAR;
 use super::relative;
 use super::tree::Tree;
 use super::walk::Walk;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, RenderedFile};
 
 /// A directory as it would be sent to a builder, without one.
 #[derive(Debug)]
@@ -57,9 +57,11 @@ impl InventoryEntry {
 
 impl LocalTree {
     /// Opens a directory. What is at or below one of `always_excluded`, relative to it, is never sent.
-    pub fn open(directory: &Path, always_excluded: &[PathBuf]) -> Result<Self, EngineError> {
+    /// What of `rendered` lies in it is seen as a builder would see it.
+    pub fn open(directory: &Path, always_excluded: &[PathBuf], rendered: &[RenderedFile]) -> Result<Self, EngineError> {
         let name = directory.as_os_str().as_bytes();
-        let tree = Tree::open(directory).map_err(|error| failed(&SendError::io(name, &error)))?;
+        let tree = Tree::open(directory).and_then(|tree| tree.with_rendered(directory, rendered));
+        let tree = tree.map_err(|error| failed(&SendError::io(name, &error)))?;
         let always_excluded = always_excluded.iter().map(|path| relative(path)).collect();
         Ok(Self { directory: directory.to_owned(), tree, always_excluded })
     }
@@ -117,7 +119,7 @@ mod tests {
             fs::write(root.join(path), path).expect("a file");
         }
         std::os::unix::fs::symlink("../doc", root.join("src/doc")).expect("a link");
-        let tree = LocalTree::open(root, &[PathBuf::from(".catamaran")]).expect("it is there");
+        let tree = LocalTree::open(root, &[PathBuf::from(".catamaran")], &[]).expect("it is there");
         let all = tree.inventory(&Selection::default()).expect("it can be read");
         assert_eq!(names(&all), ["doc", "doc/x", "src", "src/a.c", "src/b.h", "src/doc"]);
         assert!(all.newest >= all.entries.iter().map(|entry| entry.changed).max().expect("some"));

@@ -21,6 +21,7 @@ use super::observer::Observer;
 use super::table::{Announced, Table};
 use super::tree::{Tree, is_gone, is_swapped};
 use super::walk::{Entry, Walk};
+use crate::engine::RenderedFile;
 use crate::engine::buildkit::proto::fsutil::types::packet::PacketType;
 use crate::engine::buildkit::proto::fsutil::types::{Packet, Stat};
 
@@ -40,6 +41,7 @@ pub(super) struct Job {
     pub(super) directory: PathBuf,
     /// Clean paths relative to it.
     pub(super) always_excluded: Vec<Vec<u8>>,
+    pub(super) rendered: Vec<RenderedFile>,
     pub(super) selection: Selection,
 }
 
@@ -209,7 +211,8 @@ impl Transfer {
     fn try_announce_all(&self) -> Result<(), SendError> {
         let directory = &self.job.directory;
         let failed = |error| SendError::io(directory.as_os_str().as_encoded_bytes(), &error);
-        let tree = Tree::open(directory).map_err(failed)?;
+        let tree =
+            Tree::open(directory).and_then(|tree| tree.with_rendered(directory, &self.job.rendered)).map_err(failed)?;
         let tree = self.tree.get_or_init(|| tree);
         let filter = Filter::new(&self.job.name, &self.job.selection, tree)?;
         let given_up = || self.stop.is_cancelled() || self.out.is_closed();

@@ -1,13 +1,16 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::overlay::Overlay;
 use crate::base::Printable;
+use crate::engine::RenderedFile;
 
 /// Tried again when the kernel saw a rename beneath the root while it resolved a path.
 const RESOLVE_ATTEMPTS: usize = 8;
@@ -19,6 +22,7 @@ const RESOLVE_ATTEMPTS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
+    overlay: Overlay,
 }
 
 /// One name in a directory.
@@ -31,28 +35,52 @@ pub(super) struct Name {
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Directory(Dir);
+pub(super) struct Directory {
+    found: Dir,
+    /// Files that lie elsewhere, by their names here.
+    overlay: BTreeMap<Box<[u8]>, PathBuf>,
+}
 
 impl Tree {
     /// Opens the root, which may itself be reached through symbolic links.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::openat(CWD, directory, flags, Mode::empty())? })
+        Ok(Self { root: rustix::fs::openat(CWD, directory, flags, Mode::empty())?, overlay: Overlay::default() })
+    }
+
+    /// The same tree with files in it that lie elsewhere. `directory` is what it was opened as.
+    pub(super) fn with_rendered(self, directory: &Path, rendered: &[RenderedFile]) -> io::Result<Self> {
+        Ok(Self { overlay: Overlay::new(directory, rendered)?, ..self })
+    }
+
+    /// Whether the file at a path lies elsewhere.
+    pub(super) fn is_overlaid(&self, path: &[u8]) -> bool {
+        self.overlay.file(path).is_some()
     }
 
     /// Opens a directory to list it.
     pub(super) fn directory(&self, path: &[u8]) -> io::Result<Directory> {
         let opened = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Ok(Directory(Dir::new(opened)?))
+        Ok(Directory { found: Dir::new(opened)?, overlay: self.overlay.directory(path).clone() })
     }
 
     /// Opens a file to read it. Opening a pipe that took its place does not wait for a writer.
     pub(super) fn file(&self, path: &[u8]) -> io::Result<File> {
-        Ok(self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?.into())
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match self.overlay.file(path) {
+            Some(file) => {
+                let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Ok(rustix::fs::openat(CWD, file, flags, Mode::empty())?.into())
+            }
+            None => Ok(self.open_beneath(path, flags)?.into()),
+        }
     }
 
     /// What stands at a path; the link itself for a symbolic link.
     pub(super) fn stat(&self, path: &[u8]) -> io::Result<Stat> {
+        if let Some(file) = self.overlay.file(path) {
+            return Ok(rustix::fs::statat(CWD, file, AtFlags::SYMLINK_NOFOLLOW)?);
+        }
         let opened = self.open_beneath(path, OFlags::PATH)?;
         Ok(rustix::fs::fstat(&opened)?)
     }
@@ -102,10 +130,13 @@ impl Directory {
     /// All names but `.` and `..`, sorted by their bytes.
     pub(super) fn names(&mut self) -> io::Result<Vec<Name>> {
         let mut names = Vec::new();
-        while let Some(entry) = self.0.read() {
+        for name in self.overlay.keys() {
+            names.push(Name { bytes: name.clone(), kind: FileType::RegularFile });
+        }
+        while let Some(entry) = self.found.read() {
             let entry = entry?;
             let bytes = entry.file_name().to_bytes();
-            if bytes != b"." && bytes != b".." {
+            if bytes != b"." && bytes != b".." && !self.overlay.contains_key(bytes) {
                 names.push(Name { bytes: bytes.into(), kind: entry.file_type() });
             }
         }
@@ -115,17 +146,20 @@ impl Directory {
 
     /// What stands under a name of this directory; the link itself for a symbolic link.
     pub(super) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
-        Ok(rustix::fs::statat(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?)
+        if let Some(file) = self.overlay.get(name) {
+            return Ok(rustix::fs::statat(CWD, file, AtFlags::SYMLINK_NOFOLLOW)?);
+        }
+        Ok(rustix::fs::statat(self.found.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// The directory itself.
     pub(super) fn stat_self(&self) -> io::Result<Stat> {
-        Ok(self.0.stat()?)
+        Ok(self.found.stat()?)
     }
 
     /// The target of a symbolic link of this directory.
     pub(super) fn link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
-        Ok(rustix::fs::readlinkat(self.0.fd()?, name, Vec::new())?.into_bytes())
+        Ok(rustix::fs::readlinkat(self.found.fd()?, name, Vec::new())?.into_bytes())
     }
 }
 

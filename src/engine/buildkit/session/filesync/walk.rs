@@ -246,7 +246,10 @@ impl<'a> Walk<'a> {
         }
         let size = if kind == Kind::Directory { 0 } else { stat.st_size };
         let identity = Identity { device: stat.st_dev, inode: stat.st_ino, changed: changed(stat) };
-        self.newest = self.newest.max(identity.changed);
+        // What lies elsewhere is named by its content: when it was written says nothing about what it was before.
+        if !self.tree.is_overlaid(path) {
+            self.newest = self.newest.max(identity.changed);
+        }
         let mode = go_mode(kind, stat.st_mode);
         Ok(Entry { path: path_text, mode, size, modified: modified(stat), link, identity })
     }

@@ -25,8 +25,13 @@ impl Receiver {
         // One place only: a sender that does not drain requests blocks at once.
         let (requests, incoming) = mpsc::channel(1);
         let observer = Observer::new(Arc::default(), LocalFailureSlot::default());
-        let job =
-            Job { name: "context".to_owned(), directory: directory.to_owned(), always_excluded: vec![], selection };
+        let job = Job {
+            name: "context".to_owned(),
+            directory: directory.to_owned(),
+            always_excluded: vec![],
+            rendered: vec![],
+            selection,
+        };
         let packets = send(job, ReceiverStream::new(incoming), observer.clone());
         Self { requests: Some(requests), packets, observer }
     }

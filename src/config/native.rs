@@ -394,10 +394,11 @@ fn discover(reading: &mut Reading<'_>, node: &Node) -> Option<DiscoverSpec> {
 }
 
 /// Every key of a component, in the order of the documentation.
-pub(super) const COMPONENT_KEYS: [&str; 32] = [
+pub(super) const COMPONENT_KEYS: [&str; 34] = [
     "inherits",
     "matrix",
     "dockerfile",
+    "dockerfile-inline",
     "context",
     "target",
     "needs",
@@ -407,6 +408,7 @@ pub(super) const COMPONENT_KEYS: [&str; 32] = [
     "no-cache",
     "platforms",
     "foreign",
+    "templates",
     "exclude",
     "image",
     "tag",
@@ -442,6 +444,14 @@ fn component(
     let dockerfile = reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node));
     let context_spec = reader.take("context").and_then(|node| context(reading, "context", node));
     let mut spec = ComponentSpec::new(Some(varied.key.clone()));
+    spec.dockerfile_inline =
+        reader.take("dockerfile-inline").and_then(|node| reading.nonempty("dockerfile-inline", node));
+    if let (Some(_), Some(text)) = (&dockerfile, &spec.dockerfile_inline)
+        && let Some(span) = &text.span
+    {
+        let help = "keep one of them: the text, or the file".to_owned();
+        reading.invalid(span, "there is a `dockerfile` as well".to_owned(), help);
+    }
     spec.target = reader.take("target").and_then(|node| reading.nonempty("target", node));
     spec.needs = reader.take("needs").map(|node| names_list(reading, "needs", node)).unwrap_or_default();
     if let Some(table) = reader.take("contexts").and_then(|node| reading.table("contexts", node)) {

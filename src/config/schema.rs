@@ -42,6 +42,8 @@ struct ProjectFile {
     metadata: Option<MetadataSource>,
     /// Labels of every image.
     labels: Option<Texts>,
+    /// Files with `{{NAME}}` in them that builders find rendered, under the name without `.tpl`: paths and globs.
+    templates: Option<Vec<String>>,
     /// Variables for `${…}`, templates and build arguments.
     vars: Option<Vars>,
     /// Find components instead of listing them.
@@ -129,6 +131,8 @@ struct Component {
     matrix: Option<Matrix>,
     /// The Dockerfile; one that ends in `.tpl` is rendered first.
     dockerfile: Option<String>,
+    /// The text of a Dockerfile, in the place of a file.
+    dockerfile_inline: Option<String>,
     /// The build context: a directory or a URL.
     context: Option<String>,
     /// The stage to build; the last one if absent.
@@ -187,6 +191,8 @@ struct Component {
     cgroup_parent: Option<String>,
     /// Executables for another processor that belong in the image: globs of their paths.
     foreign: Option<Vec<String>>,
+    /// Files with `{{NAME}}` in them that builders find rendered, under the name without `.tpl`: paths and globs.
+    templates: Option<Vec<String>>,
 }
 
 /// Build arguments.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::auth::Scopes;
@@ -5,7 +6,7 @@ use super::journal::MovingTag;
 use super::manifest::Put;
 use super::push::{Item, at_once};
 use super::{Answer, RegistryClient, RegistryError};
-use crate::base::{Digest, Tag};
+use crate::base::{Digest, Tag, media_type};
 
 /// A tag that has to move.
 #[derive(Debug, Clone)]
@@ -76,7 +77,8 @@ pub(super) async fn move_all(
     items: &[Item],
     moves: &[TagMove],
 ) -> Result<Duration, RegistryError> {
-    let results = at_once_kept(moves, |tag| move_one(client, &items[tag.item], tag)).await;
+    let moves: Vec<&TagMove> = moves.iter().collect();
+    let results = at_once_kept(items, &moves, |tag| move_one(client, &items[tag.item], tag)).await;
     let mut moved = Vec::new();
     let mut failed = Vec::new();
     for (tag, result) in results {
@@ -121,7 +123,7 @@ async fn put_back(
     cause: RegistryError,
 ) -> Result<Duration, RegistryError> {
     let named = |tag: &TagMove| items[tag.item].release.repository.tagged(tag.tag.clone()).to_string();
-    let results = at_once_kept(&moved, |tag| restore(client, &items[tag.item], tag)).await;
+    let results = at_once_kept(items, &moved, |tag| restore(client, &items[tag.item], tag)).await;
     let still: Vec<String> =
         results.iter().filter(|(_, result)| !matches!(result, Ok(true))).map(|(tag, _)| named(tag)).collect();
     if still.is_empty() {
@@ -152,13 +154,35 @@ fn refused(item: &Item, tag: &str, answer: Answer) -> RegistryError {
     }
 }
 
-/// Like [`at_once`], with each result beside its input: here it matters which ones failed.
-async fn at_once_kept<'a, I, T, F>(input: &'a [I], work: impl Fn(&'a I) -> F) -> Vec<(&'a I, Result<T, RegistryError>)>
+/// Works on all repositories at once, and on the tags of one after the other: those of single images before those of indexes.
+/// Each result stands beside its tag: here it matters which ones failed.
+///
+/// distribution writes the link of a manifest's revision again for each tag that it gets. An index that is checked at that very
+/// moment finds an empty link, and is refused for an image that is there.
+async fn at_once_kept<'a, T, F>(
+    items: &[Item],
+    tags: &[&'a TagMove],
+    work: impl Fn(&'a TagMove) -> F,
+) -> Vec<(&'a TagMove, Result<T, RegistryError>)>
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
+    let mut repositories: BTreeMap<String, Vec<&'a TagMove>> = BTreeMap::new();
+    for &tag in tags {
+        repositories.entry(items[tag.item].release.repository.to_string()).or_default().push(tag);
+    }
+    for tags in repositories.values_mut() {
+        let kind = |tag: &&TagMove| items[tag.item].release.index.media_type.as_str();
+        tags.sort_by_key(|tag| matches!(kind(tag), media_type::INDEX | media_type::DOCKER_LIST));
+    }
     let work = &work;
-    let all: Vec<&'a I> = input.iter().collect();
+    let all = at_once(repositories.into_values().collect(), |tags: Vec<&'a TagMove>| async move {
+        let mut results = Vec::with_capacity(tags.len());
+        for tag in tags {
+            results.push((tag, work(tag).await));
+        }
+        Ok(results)
+    });
     // The outer result cannot fail: failures are values here.
-    at_once(all, |one| async move { Ok((one, work(one).await)) }).await.unwrap_or_default()
+    all.await.unwrap_or_default().into_iter().flatten().collect()
 }

@@ -185,6 +185,27 @@ async fn two_images_cannot_claim_one_tag() {
     assert_eq!(result.expect_err("ambiguous").class(), ErrorClass::Config);
 }
 
+/// distribution rewrites a link for each tag of an image; an index that it checks meanwhile is refused.
+#[tokio::test]
+async fn tags_of_one_repository_move_one_after_the_other_and_its_index_last() {
+    let registry = Scripted::start(Login::None).await;
+    let images = Images::new();
+    let prefix = format!("{}/fleet", registry.address);
+    let mut release = images.release(&prefix, &["app"], "1", &[]);
+    let single = images.manifest("app", "linux/arm64", &[images.layer("own", 1_000)]);
+    let mut suffixed = release.items[0].clone();
+    (suffixed.index, suffixed.tags) = (single, vec!["1-arm64".parse().expect("a tag")]);
+    release.items.push(suffixed);
+    push(&client(), &images.layout, release, Arc::new(NoEvents), &CancellationToken::new()).await.expect("pushed");
+    let puts: Vec<String> = registry
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.method == "PUT" && seen.target.contains("/manifests/1"))
+        .map(|seen| seen.target)
+        .collect();
+    assert_eq!(puts, ["/v2/fleet/app/manifests/1-arm64", "/v2/fleet/app/manifests/1"]);
+}
+
 #[tokio::test]
 async fn one_release_goes_to_several_registries() {
     let (one, other) = (Scripted::start(Login::None).await, Scripted::start(Login::None).await);

@@ -15,5 +15,6 @@ mod registry;
 mod reuse;
 mod services;
 mod store;
+mod story;
 mod support;
 mod verify;

@@ -21,7 +21,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who runs a builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     /// The user that runs the tests; mostly root.
     Myself,
     /// Somebody without privilege. The same as `Myself` when the tests are not run by root.
@@ -32,7 +32,7 @@ pub(super) enum Who {
 
 impl Who {
     /// User and group to change to.
-    fn ids(self) -> Option<(u32, u32)> {
+    pub(crate) fn ids(self) -> Option<(u32, u32)> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
@@ -54,13 +54,13 @@ fn user_ids(name: &str) -> (u32, u32) {
 }
 
 /// A folder with everything that a builder and its builds need, owned by whoever runs them.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
     pub(super) who: Who,
 }
 
 impl Bench {
-    pub(super) fn new(who: Who) -> Self {
+    pub(crate) fn new(who: Who) -> Self {
         let folder = tempfile::Builder::new().prefix("cb").tempdir().expect("a folder");
         let bench = Self { folder, who };
         // The tools lie in the home of whoever set them up, which others cannot enter.
@@ -88,7 +88,7 @@ impl Bench {
         bench
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -176,7 +176,7 @@ impl Bench {
     }
 
     /// The program, run by who runs here, with the builder of this bench on its PATH.
-    pub(super) fn program(&self) -> Command {
+    pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(self.path("catamaran"));
         let path = std::env::var("PATH").unwrap_or_default();
         command

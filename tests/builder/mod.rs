@@ -2,7 +2,7 @@
 
 mod addresses;
 mod bases;
-mod bench;
+pub(crate) mod bench;
 mod chained;
 mod child;
 mod engine;

@@ -3,6 +3,7 @@
 
 mod caching;
 mod failing;
+mod kills;
 mod running;
 
 use std::fmt::Write as _;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit;
-use crate::base::Prefix;
+use crate::base::{ComponentName, Prefix};
 use crate::plan::Selector;
 use crate::run::Rename;
 
@@ -70,6 +70,22 @@ pub(super) struct GlobalArgs {
     /// Speak plain HTTP with this registry host; loopback hosts need no mention [repeatable].
     #[arg(long, value_name = "HOST", global = true)]
     pub(super) plain_http: Vec<String>,
+    /// Programs for another processor at these paths of images are there on purpose, as `foreign` in catamaran.toml says;
+    /// with NAME= only those of one component [repeatable].
+    #[arg(long, value_name = "[NAME=]GLOB", value_parser = foreign, global = true)]
+    pub(super) foreign: Vec<(Option<ComponentName>, String)>,
+}
+
+/// `[NAME=]GLOB`. What would be every file is no exception but the end of the check.
+fn foreign(text: &str) -> Result<(Option<ComponentName>, String), String> {
+    let (name, glob) = match text.split_once('=') {
+        Some((name, glob)) => (Some(name.parse().map_err(|_| format!("`{name}` is no name of a component"))?), glob),
+        None => (None, text),
+    };
+    if glob.chars().all(|c| matches!(c, '*' | '/' | '?')) {
+        return Err(format!("`{glob}` is every file: name the programs, as in `usr/bin/qemu-*-static`"));
+    }
+    Ok((name, glob.to_owned()))
 }
 
 /// What to do.
@@ -318,6 +334,9 @@ pub(super) struct CheckArgs {
     /// Which cells.
     #[command(flatten)]
     pub(super) select: SelectArgs,
+    /// Where a push would go.
+    #[command(flatten)]
+    pub(super) to: ToArgs,
     /// The builder that would build everything.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) builder: Option<String>,

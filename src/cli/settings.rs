@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use super::Environment;
 use super::args::{ForceArgs, GlobalArgs, SelectArgs, Setting, ToArgs};
 use super::error::CliError;
-use crate::base::{CellId, CredentialSource, InvalidPlatform, Platform, Prefix, Secret};
+use crate::base::{CellId, ComponentName, CredentialSource, InvalidPlatform, Platform, Prefix, Secret, Spanned};
 use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, LockFile, Project, SecretSpec};
 use crate::engine::EngineError;
 use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
@@ -37,6 +37,8 @@ pub(super) struct Settings {
     /// Whether `--ca` was typed.
     expects_tls: bool,
     plain_http: Vec<String>,
+    /// `--foreign`: programs for another processor that are meant, of one component or of all.
+    foreign: Vec<(Option<ComponentName>, String)>,
 }
 
 /// The same project under three questions. What a command line narrows never narrows what `index.json` may name.
@@ -85,6 +87,7 @@ impl Settings {
             ca,
             expects_tls,
             plain_http: global.plain_http,
+            foreign: global.foreign,
             directory,
             environment,
         }
@@ -106,14 +109,39 @@ impl Settings {
                 return Err(CliError::Certificates { path: ca.clone(), source });
             }
         }
-        Ok(config::load(&LoadRequest {
+        let mut project = config::load(&LoadRequest {
             directory: self.directory.clone(),
             files: self.files.clone(),
             environment: self.environment.variables().clone(),
             sets: self.sets.clone(),
             overrides: self.overrides.clone(),
             names: names.iter().map(ToString::to_string).collect(),
-        })?)
+        })?;
+        self.declare_foreign(&mut project)?;
+        Ok(project)
+    }
+
+    /// Adds `--foreign` to what the files declare: bake and compose files have no word for it. Seen by every command, since
+    /// it is an input of cells as `foreign` in a project file is.
+    fn declare_foreign(&self, project: &mut Project) -> Result<(), CliError> {
+        for (name, glob) in &self.foreign {
+            let meant = |known: &ComponentName| name.as_ref().is_none_or(|name| name == known);
+            let glob = || Spanned::unplaced(glob.clone());
+            let mut found = false;
+            for (_, spec) in project.components.iter_mut().filter(|(known, _)| meant(known)) {
+                spec.foreign.push(glob());
+                found = true;
+            }
+            for (_, spec) in project.externals.iter_mut().filter(|(known, _)| meant(known)) {
+                spec.foreign.push(glob());
+                found = true;
+            }
+            if let Some(name) = name.as_ref().filter(|_| !found) {
+                let message = format!("`--foreign {name}=...` names no component of this project");
+                return Err(CliError::Unknown { message, help: None });
+            }
+        }
+        Ok(())
     }
 
     /// Whether `plan --print` is about a project file: it is unless bake files are named, or there is no project at all.
@@ -232,10 +260,20 @@ impl Settings {
 
     /// A client for registries.
     pub(super) fn registry(&self, events: Arc<dyn EventSink>) -> Result<RegistryClient, CliError> {
+        self.registry_trying(None, events)
+    }
+
+    /// One that tries so often, `None` as often as usual.
+    pub(super) fn registry_trying(
+        &self,
+        tries: Option<u32>,
+        events: Arc<dyn EventSink>,
+    ) -> Result<RegistryClient, CliError> {
         let mut options = RegistryOptions::new(self.credentials());
         options.extra_ca.clone_from(&self.ca);
         options.plain_http.clone_from(&self.plain_http);
         options.sources = PullSources::read(&self.environment.registry_files())?;
+        options.retry.tries = tries.unwrap_or(options.retry.tries);
         Ok(RegistryClient::new(options)?.with_events(events))
     }
 

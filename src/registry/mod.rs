@@ -17,6 +17,7 @@ mod call;
 mod chunked;
 mod client;
 mod closure;
+mod doorstep;
 mod error;
 mod forecast;
 mod host;

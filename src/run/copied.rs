@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Failure, SourceText, did_you_mean};
 use crate::dockerfile::ignore::DockerIgnore;
-use crate::dockerfile::{Dockerfile, InstructionKind, expand};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, expand};
 use crate::plan::{CellBuild, ContextSource};
 
 /// Names of a folder that are compared with one that is not there.
@@ -40,6 +40,74 @@ fn sources(text: &SourceText, line: usize, args: &BTreeMap<String, String>) -> O
     let whole =
         sources.iter().filter_map(|word| expand(&word.text, escape, &known).ok().filter(|word| word.unset.is_empty()));
     Some(whole.map(|word| word.text).filter(plain).collect())
+}
+
+/// Sources of COPY and ADD that are sure to fail a build of the stage that is wanted, each with its place (`Dockerfile:3`)
+/// and what to do. What cannot be told without building (variables, globs, exceptions to an ignored folder) is left out.
+pub(super) fn lacking(build: &CellBuild) -> Vec<(String, String)> {
+    let ContextSource::Directory(context) = &build.context else { return Vec::new() };
+    let text = match &build.rendered {
+        Some(text) => text.to_string(),
+        None => std::fs::read_to_string(&build.dockerfile).unwrap_or_default(),
+    };
+    let name = build.dockerfile.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = SourceText::new(&name, &text);
+    let Ok(file) = Dockerfile::parse(&text) else { return Vec::new() };
+    // Another frontend may mean something else by the same words.
+    let Some(ignore) = ignore_file(build, context).filter(|_| !file.directives.is_foreign()) else { return Vec::new() };
+    let excepts = ignore.1.patterns().iter().any(|pattern| pattern.starts_with('!'));
+    let mut found = Vec::new();
+    // A named context stands in for the stage of its name.
+    let replaced = |name: &str| build.contexts.iter().any(|context| context.name.eq_ignore_ascii_case(name));
+    for instruction in needed(&file, build.target.as_deref(), replaced) {
+        let InstructionKind::Copy { sources, .. } = &instruction.kind else { continue };
+        if instruction.flag("from").is_some() {
+            continue;
+        }
+        let literal = |source: &&str| {
+            !source.contains([':', '@', '*', '?', '[', '$', '\\', '"', '\'']) && !source.starts_with("<<")
+        };
+        for source in sources.iter().map(|word| word.text.as_str()).filter(literal) {
+            if excepts && context.join(source.trim_matches('/')).is_dir() {
+                continue;
+            }
+            if let Some(advice) = look(context, &ignore, source) {
+                found.push((format!("{name}:{}", text.line_column(instruction.range.start).0), advice));
+            }
+        }
+    }
+    found
+}
+
+/// The instructions of the stage that is built and of those that it is seen to need.
+fn needed<'a>(
+    file: &'a Dockerfile,
+    target: Option<&str>,
+    replaced: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = &'a Instruction> {
+    let number = |name: &str, before: usize| {
+        if replaced(name) {
+            return None;
+        }
+        let named =
+            file.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(&*name.to_lowercase()));
+        named.or_else(|| name.parse().ok().filter(|at| *at < before))
+    };
+    let all = file.stages.len();
+    let mut needed = BTreeSet::new();
+    let mut open: Vec<usize> = target.map_or(all.checked_sub(1), |target| number(target, all)).into_iter().collect();
+    while let Some(at) = open.pop() {
+        if !needed.insert(at) {
+            continue;
+        }
+        let stage = &file.stages[at];
+        open.extend(number(&stage.image.text, at));
+        for instruction in &stage.instructions {
+            open.extend(instruction.flag("from").and_then(|from| number(&from.text, at)));
+            open.extend(instruction.mounts_from().filter_map(|from| number(&from.text, at)));
+        }
+    }
+    needed.into_iter().flat_map(|at| &file.stages[at].instructions)
 }
 
 /// The ignore file that applies: the Dockerfile's own, else the context's.
@@ -110,6 +178,24 @@ mod tests {
         assert!(told("zzzzzz/y").contains("there is no `zzzzzz/y`"));
         assert!(look(context, &ignore, "requirements.txt").is_none());
         assert!(look(context, &ignore, "../outside").is_none());
+    }
+
+    #[test]
+    fn only_stages_that_are_needed_count() {
+        let text = "FROM a AS one\nCOPY 1 /\nFROM b AS two\nCOPY 2 /\nFROM c AS three\nCOPY 3 /\n\
+                    FROM one\nCOPY --from=1 x /\nCOPY 4 /\nFROM d AS last\nCOPY 5 /\n";
+        let file = Dockerfile::parse(&SourceText::new("Dockerfile", text)).expect("a Dockerfile");
+        let told = |target| {
+            let copied = needed(&file, target, |_| false).filter_map(|instruction| match &instruction.kind {
+                InstructionKind::Copy { sources, .. } if instruction.flag("from").is_none() => Some(&*sources[0].text),
+                _ => None,
+            });
+            copied.collect::<String>()
+        };
+        assert_eq!(told(None), "5");
+        assert_eq!(told(Some("3")), "124");
+        assert_eq!(told(Some("Two")), "2");
+        assert_eq!(told(Some("nowhere")), "");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod outside;
 mod owners;
 mod posts;
 mod prefetch;
+mod preflight;
 mod publish;
 mod record;
 mod recorder;
@@ -53,6 +54,7 @@ pub use import::{Import, ImportRequest, Imported, Rename, import, import_forecas
 pub use lock::{Bases, LockEntry, LockRequest, Locked, lock, stale, write_lock};
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
 pub use prefetch::{Prefetched, prefetch};
+pub use preflight::{Finding, LIMIT as PREFLIGHT_LIMIT, Level, PreflightRequest, at_start, preflight};
 pub use publish::{AllowedHoles, ExportRequest, Exported, Extent, Published, PushRequest, export, push, push_forecast};
 pub use record::CellRecord;
 pub use recorder::Recorder;

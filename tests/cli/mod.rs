@@ -1,6 +1,7 @@
 //! What the program says and how it ends, whole: command line in, two streams and an exit code out.
 
 mod builders;
+mod check;
 mod explained;
 mod failing;
 mod foreign;

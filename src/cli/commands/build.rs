@@ -37,6 +37,10 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
         }
     };
     console.tell(&warnings_text(&plans.asked.warnings, &console.err));
+    for finding in run::at_start(&plans.asked, &state) {
+        let fix = finding.fix.map(|fix| format!("; {fix}")).unwrap_or_default();
+        console.tell(&format!("warning: {}: {}{fix}\n", finding.subject, finding.text));
+    }
     let progress = watch(settings, args.progress.progress, console);
     let recorder = Arc::new(Recorder::new(progress.clone(), &plans.asked, &state));
     let events: Arc<dyn EventSink> = recorder.clone();

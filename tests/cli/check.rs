@@ -1,0 +1,148 @@
+//! `check`: every finding in one run, each made for real.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::daemon::Daemon;
+use crate::support::project::{PROGRAM, Project, Ran, SHELL};
+use crate::support::registry::{Make, Registry, Setup};
+use crate::support::scripted::{Act, Login, Scripted};
+
+const NOBODY: [&str; 2] = ["--builder", "unix:///nonexistent/buildkitd.sock"];
+
+/// The findings of this verdict about this subject, as `text | fix | cells`.
+fn told(document: &Value, verdict: &str, subject: &str) -> Vec<String> {
+    let items = document["items"].as_array().expect("items");
+    let ours = items.iter().filter(|item| item["verdict"] == verdict && item["subject"] == subject);
+    let line = |item: &Value| {
+        let cells = item["cells"].as_array().expect("cells").iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        let fix = item["fix"].as_str().unwrap_or_default();
+        format!("{} | {fix} | {}", item["text"].as_str().unwrap_or_default(), cells.join(" "))
+    };
+    ours.map(line).collect()
+}
+
+#[track_caller]
+fn says(document: &Value, verdict: &str, subject: &str, parts: &[&str]) {
+    let found = told(document, verdict, subject);
+    let fits = |text: &String| parts.iter().all(|part| text.contains(part));
+    assert!(found.iter().any(fits), "no {verdict} of {subject} with {parts:?} in\n{document:#}");
+}
+
+fn json(ran: Ran, code: i32) -> Value {
+    let document = ran.exits(code).json();
+    assert_eq!((&document["schema"], &document["exit"]), (&"catamaran/check/v1".into(), &code.into()));
+    document
+}
+
+#[test]
+fn everything_is_told_at_once() {
+    let open = Registry::start(Make::Debian, &Setup::default());
+    let closed = Registry::start(Make::Debian, &Setup { password: true, ..Setup::default() });
+    let secret = Registry::start(Make::Debian, &Setup { tls: true, ..Setup::default() });
+    let config = format!(
+        "name = \"demo\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n[component.api]\ndockerfile = \"api/Dockerfile\"\n\
+         [component.web]\ndockerfile = \"web/Dockerfile\"\n[external.proxy]\nimage = \"{}/upstream/proxy:1\"\n",
+        open.address
+    );
+    let api = "FROM scratch AS unused\nCOPY nothing /\nFROM scratch\nCOPY main.go kept/ /\nCOPY go.mood /\n";
+    let web = format!("FROM {}/no/base:1\nCOPY web/a /\n", open.address);
+    let files = [
+        ("api/Dockerfile", api),
+        ("api/Dockerfile.dockerignore", "main.go\nkept\n!kept/x\n"),
+        ("main.go", ""),
+        ("go.mod", ""),
+        ("kept/x", ""),
+        ("web/Dockerfile", &web),
+        ("web/a", ""),
+        ("web/A", ""),
+    ];
+    let project = Project::with(&config, &files);
+    let mut command = project.command(&["check", "--json"]);
+    command.args(NOBODY);
+    for registry in [&closed, &secret] {
+        command.args(["--to", &registry.reference("fleet")]);
+    }
+    command.args(["--to", "127.0.0.1:1/fleet"]);
+    let document = json(project.ran(&command.output().expect("it runs")), 8);
+    let both = |name: &str| format!("{name}/linux/amd64 {name}/linux/arm64");
+    says(&document, "fail", "builder", &["no builder answers", &both("api"), "web/linux/arm64"]);
+    says(&document, "fail", "api", &["Dockerfile:4: `main.go` is there", "`!main.go`", &both("api")]);
+    says(&document, "fail", "api", &["Dockerfile:5: there is no `go.mood`", "did you mean `go.mod`?", &both("api")]);
+    assert_eq!(told(&document, "fail", "api").len(), 2, "{document:#}");
+    says(&document, "note", "names", &["`web/A` and `web/a` in the context differ only in case", &both("web")]);
+    says(&document, "fail", "bases", &["no/base:1", &both("web")]);
+    says(&document, "fail", "bases", &["upstream/proxy:1", &both("proxy")]);
+    says(&document, "fail", &closed.address, &["login", &both("api")]);
+    says(&document, "fail", &secret.address, &["--ca FILE", &both("web")]);
+    says(&document, "fail", "127.0.0.1:1", &[&both("proxy")]);
+    // The cause first, then what the reader does: the same for people.
+    let text = project.run(&["check", NOBODY[0], NOBODY[1], "--to", &closed.reference("fleet")]).exits(8).stdout;
+    assert!(text.contains("FAIL  api") && text.contains("cells: api/amd64, api/arm64\n"), "{text}");
+    assert!(text.contains("fix: did you mean `go.mod`?") && text.ends_with("Nothing was built.  exit 8\n"), "{text}");
+}
+
+#[test]
+fn what_is_well_is_told_too_and_nothing_is_left_behind() {
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let config = "name = \"demo\"\nplatforms = [\"linux/amd64\"]\n[component.web]\n";
+    let project = Project::with_shell(config, &[("Dockerfile", SHELL)]);
+    let to = registry.reference("fleet");
+    let check = ["check", "--json", "--builder", Daemon::shared().address(), "--to", &to];
+    let document = json(project.run(&check), 0);
+    says(&document, "ok", "builder", &["buildkit", "takes amd64"]);
+    says(&document, "ok", "amd64", &["native, 1 cell"]);
+    says(&document, "ok", &registry.address, &["takes pushes to 1 repository", "web/linux/amd64"]);
+    assert_eq!(told(&document, "note", &registry.address), Vec::<String>::new());
+    project.run(&["build", "--builder", Daemon::shared().address(), "--push", "--to", &to]).exits(0);
+    says(&json(project.run(&check), 0), "note", &registry.address, &["a push would move 1 tag", "fleet/web:latest"]);
+}
+
+#[test]
+fn a_port_and_a_limit_of_this_machine_are_looked_at() {
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let config = format!(
+        "name = \"demo\"\nplatforms = [\"linux/amd64\"]\n[component.repo]\n[component.web]\nneeds = [\"repo\"]\n\
+         [service.repo]\nport = {port}\n"
+    );
+    let project = Project::with(&config, &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
+    // No builder is named, so that one of this machine would be started; there is none to start.
+    let run = || {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "ulimit -n 200; exec \"$0\" check --json", PROGRAM]).current_dir(project.root());
+        command.env_remove("BUILDKIT_HOST").env("PATH", "/nonexistent").env("XDG_CACHE_HOME", project.root());
+        command.env("DOCKER_CONFIG", "/nonexistent");
+        json(project.ran(&command.output().expect("it runs")), 8)
+    };
+    let document = run();
+    says(
+        &document,
+        "fail",
+        "repo",
+        &[&format!("port {port} of service `repo` is taken"), "\"auto\"", "web/linux/amd64"],
+    );
+    says(&document, "warn", "files", &["only 200 files", "nofile"]);
+    drop(listener);
+    assert_eq!(told(&run(), "fail", "repo"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_and_a_refused_push_are_told() {
+    let registry = Scripted::start(Login::None).await;
+    registry.always("GET", "/v2/", Act::Header("date", "Tue, 24 Nov 2020 08:00:00 GMT".to_owned()));
+    registry.always("POST", "/v2/fleet/web/", Act::Answer(403, Vec::new(), Vec::new()));
+    let config = "name = \"demo\"\nplatforms = [\"linux/amd64\"]\n[component.web]\n[component.api]\n";
+    let copy = "FROM scratch\nCOPY Dockerfile /\n";
+    let project = Project::with(config, &[("Dockerfile", copy)]);
+    let to = format!("{}/fleet", registry.address);
+    let builder = Daemon::shared().address();
+    let ran = tokio::task::spawn_blocking(move || project.run(&["check", "--json", "--builder", builder, "--to", &to]));
+    let document = json(ran.await.expect("it ran"), 5);
+    says(&document, "warn", &registry.address, &["ahead of the registry's", "timedatectl"]);
+    says(&document, "fail", &registry.address, &["denies to begin an upload to fleet/web", "web/linux/amd64"]);
+    says(&document, "ok", &registry.address, &["takes pushes to 1 repository", "api/linux/amd64"]);
+    assert_eq!(registry.count("DELETE", "/blobs/uploads/"), 1, "the upload is ended");
+}

@@ -46,10 +46,11 @@ fn sources(text: &SourceText, line: usize, args: &BTreeMap<String, String>) -> O
 /// and what to do. What cannot be told without building (variables, globs, exceptions to an ignored folder) is left out.
 pub(super) fn lacking(build: &CellBuild) -> Vec<(String, String)> {
     let ContextSource::Directory(context) = &build.context else { return Vec::new() };
-    let text = match &build.rendered {
-        Some(text) => text.to_string(),
-        None => std::fs::read_to_string(&build.dockerfile).unwrap_or_default(),
-    };
+    // What is rendered lies elsewhere, and may have another ignore file.
+    if build.rendered.is_some() || !build.templates.is_empty() {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(&build.dockerfile).unwrap_or_default();
     let name = build.dockerfile.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let text = SourceText::new(&name, &text);
     let Ok(file) = Dockerfile::parse(&text) else { return Vec::new() };

@@ -142,14 +142,19 @@ impl Problem {
             Self::Missing | Self::Corrupt { .. } | Self::WrongSize { .. } | Self::NotAFile => {
                 Some("run `catamaran build`: it brings back what is missing".to_owned())
             }
-            Self::ForeignExecutable { path, expected, .. } => Some(format!(
-                "take a file made for {}: look at what COPY and ADD bring from this machine, at stages that pin \
-                 `--platform`, and at downloads that ignore TARGETARCH\n\
-                 if it is there on purpose, declare it under `{component}` in the project file:\n\
-                 foreign = [{:?}]",
-                expected,
-                path.trim_start_matches("./").trim_start_matches('/'),
-            )),
+            Self::ForeignExecutable { path, expected, .. } => {
+                let path = path.trim_start_matches("./").trim_start_matches('/');
+                Some(format!(
+                    "take a file made for {expected}: look at what COPY and ADD bring from this machine, at stages that pin \
+                     `--platform`, and at downloads that ignore TARGETARCH
+\
+                     if it is there on purpose, declare it under `{component}` in the project file:
+\
+                     foreign = [{path:?}]
+\
+                     with a bake or compose file, on the command line: --foreign '{component}={path}'",
+                ))
+            }
             Self::WrongPlatform { .. } => Some(
                 "look at the base image: a stage that pins `--platform`, or a base that has one platform only"
                     .to_owned(),

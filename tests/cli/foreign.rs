@@ -35,6 +35,8 @@ web/arm64 failed: foreign executable: `usr/bin/tool` is for amd64, the image is 
           ignore TARGETARCH
           if it is there on purpose, declare it under `web` in the project file:
           foreign = ["usr/bin/tool"]
+          with a bake or compose file, on the command line: --foreign
+          'web=usr/bin/tool'
   log     .catamaran/logs/web/linux-arm64.log
 
 "#]]
@@ -90,4 +92,28 @@ fn every_file_cannot_be_declared_foreign() {
         let ran = project.run(&["plan"]).exits(2);
         assert!(ran.stderr.contains(&format!("`foreign` cannot be `{glob}`: that is every file")), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn the_command_line_declares_what_a_bake_file_has_no_word_for() {
+    let project = Project::new();
+    let target = "target \"web\" {\n  dockerfile = \"web/Dockerfile\"\n  platforms = [\"linux/arm64\"]\n  tags = [\"web:1\"]\n}\n\
+                  group \"default\" { targets = [\"web\"] }\n";
+    project.write("docker-bake.hcl", target);
+    project.write("web/Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    fs::create_dir_all(project.path("bin/amd64")).expect("a folder");
+    fs::copy(crate::support::tools::busybox("amd64"), project.path("bin/amd64/tool")).expect("a file");
+    let build = ["build", "-f", "docker-bake.hcl", "--builder", builder()];
+    let ran = project.run(&build).exits(7);
+    assert!(ran.stderr.contains("--foreign 'web=all/bin/amd64/tool'"), "{}", ran.stderr);
+    let with = |arguments: &[&str], glob: &str| project.run(&[arguments, &["--foreign", glob]].concat());
+    with(&build, "web=other/*").exits(7);
+    assert!(with(&build, "wob=all/*").exits(2).stderr.contains("names no component"));
+    assert!(with(&build, "web=*").exits(2).stderr.contains("is every file"));
+    with(&build, "web=all/bin/*").exits(0);
+    with(&["verify", "-f", "docker-bake.hcl"], "all/bin/*").exits(0);
+    project.run(&["verify", "-f", "docker-bake.hcl"]).exits(7);
+    with(&["export", "-f", "docker-bake.hcl", "out.tar"], "web=all/bin/*").exits(0);
+    // The bundle says by itself what is meant.
+    project.run(&["verify", "out.tar"]).exits(0);
 }

@@ -205,6 +205,8 @@ impl Definitions {
             }
         }
         resolved.merge(own);
+        // Whom it inherits from is done with; lists that add up would double with every level of a diamond.
+        resolved.inherits = Vec::new();
         name.clone_into(&mut resolved.name);
         resolved.spans.insert(super::target::BLOCK, own.span("").cloned().unwrap_or_else(|| no_span(name)));
         if let Some(changes) = overrides.get(name) {

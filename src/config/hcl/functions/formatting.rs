@@ -15,6 +15,8 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
 
 /// Wider or more precise is refused: it is a way to ask for gigabytes.
 const MAX_WIDTH: usize = 10_000;
+/// Longer results are refused, those of a list together.
+const MAX_BYTES: usize = 16 << 20;
 
 /// `%[index]` `flags` `width` `.precision` `verb`.
 #[derive(Debug, Default, Clone, Copy)]
@@ -52,7 +54,7 @@ fn format(pattern: &str, arguments: &[Value]) -> Result<String, Refusal> {
             .get(verb.argument)
             .ok_or_else(|| Refusal::from(format!("there is no argument {} for `%{}`", verb.argument + 1, verb.mode)))?;
         result.push_str(&formatted(&verb, argument)?);
-        if result.len() > 16 << 20 {
+        if result.len() > MAX_BYTES {
             return Err("the result is too large".into());
         }
     }
@@ -207,13 +209,19 @@ fn format_list(values: &[Value]) -> Outcome {
         }
     }
     let mut results = Vec::new();
+    let mut total = 0;
     for at in 0..length.unwrap_or(1) {
         let row: Vec<Value> = arguments
             .iter()
             .map(|argument| argument.as_items().and_then(|items| items.get(at)).unwrap_or(argument).clone())
             .collect();
         let line = format(text(values, 0), &row);
-        results.push(Value::string(line.map_err(|refusal| format!("element {at}: {}", refusal.message))?));
+        let line = line.map_err(|refusal| format!("element {at}: {}", refusal.message))?;
+        total += line.len();
+        if total > MAX_BYTES {
+            return Err("the result is too large".into());
+        }
+        results.push(Value::string(line));
     }
     Ok(Value::list(Type::String, results))
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::exit;
 use crate::base::{ComponentName, Prefix};
 use crate::plan::Selector;
-use crate::run::Rename;
+use crate::run::{Place, Rename};
 
 /// Builds every image of a repository for every platform, proves that none is missing, and publishes them as one release.
 #[derive(Debug, Parser)]
@@ -115,6 +115,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Publish what a bundle holds, proven whole before the first byte is sent.
     Import(ImportArgs),
+    /// Copy an image with all its platforms, or some: registries, layouts, exported files.
+    Copy(CopyArgs),
     /// Show the full log of a cell's last build.
     Logs(LogsArgs),
     /// Write one page about the last build: the matrix, a time line, sizes and failures.
@@ -400,6 +402,27 @@ pub(super) struct ExportArgs {
     /// The registry that the images in it are named for.
     #[command(flatten)]
     pub(super) to: ToArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub(super) progress: ProgressArgs,
+}
+
+/// `copy`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  catamaran copy alpine:3 registry.example.com/base/alpine:3
+  catamaran copy alpine:3 oci:alpine:3 --platform linux/amd64,linux/arm64
+  catamaran copy bundle:release.tar:web registry.example.com/web:1.0")]
+pub(super) struct CopyArgs {
+    /// HOST/REPOSITORY[:TAG], oci:DIR[:NAME], or bundle:FILE[:NAME].
+    #[arg(value_name = "SRC")]
+    pub(super) source: Place,
+    /// The same.
+    #[arg(value_name = "DST")]
+    pub(super) destination: Place,
+    /// Only these platforms, in an index of its own that says which one it is of [repeatable, or separated by commas].
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
+    pub(super) platform: Option<Vec<String>>,
     /// How progress is shown.
     #[command(flatten)]
     pub(super) progress: ProgressArgs,

@@ -53,8 +53,13 @@ impl Environment {
 
     /// Where `scripts/setup` puts the tools of this program.
     pub(super) fn tools(&self) -> Option<PathBuf> {
+        Some(self.cache()?.join("tools/bin"))
+    }
+
+    /// The user's cache for this program.
+    pub(super) fn cache(&self) -> Option<PathBuf> {
         let cache = self.folder("XDG_CACHE_HOME").or_else(|| Some(self.folder("HOME")?.join(".cache")))?;
-        Some(cache.join("catamaran/tools/bin"))
+        Some(cache.join("catamaran"))
     }
 
     /// A folder for sockets, with a short name.

@@ -249,6 +249,12 @@ impl Settings {
         StateDir::at(self.state.clone().unwrap_or_else(|| PathBuf::from(beside)))
     }
 
+    /// Where a copy keeps what is on its way: below what `--state` says, or the user's cache.
+    pub(super) fn state_of_copy(&self, key: &str) -> StateDir {
+        let folder = self.state.clone().or_else(|| self.environment.cache()).unwrap_or_else(std::env::temp_dir);
+        StateDir::at(folder.join("copy").join(key))
+    }
+
     /// Whether `--state` was typed.
     pub(super) fn has_state(&self) -> bool {
         self.state.is_some()
@@ -417,7 +423,7 @@ fn entitlements(plan: &Plan) -> Vec<String> {
 }
 
 /// A platform as it was typed after `--platform`.
-fn parse_platform(text: &str) -> Result<Platform, CliError> {
+pub(super) fn parse_platform(text: &str) -> Result<Platform, CliError> {
     text.parse().map_err(|error| match error {
         InvalidPlatform::Empty => CliError::NoPlatform,
         error => CliError::Unknown {

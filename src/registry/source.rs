@@ -42,8 +42,9 @@ impl PushSource {
 
     /// Size of a blob that is there or will be brought; `None` if there is nowhere to take it from.
     pub(super) fn size_of(&self, blob: &Descriptor) -> Result<Option<u64>, StoreError> {
-        // What upstream's manifest says of it is checked when it comes.
-        if self.upstream.is_some() { Ok(Some(blob.size)) } else { self.blobs.size_of(&blob.digest) }
+        // What upstream's manifest says of it is checked when it comes. Layers that are kept elsewhere do not come.
+        let elsewhere = ["nondistributable", "foreign"].iter().any(|word| blob.media_type.contains(word));
+        if self.upstream.is_some() && !elsewhere { Ok(Some(blob.size)) } else { self.blobs.size_of(&blob.digest) }
     }
 
     /// Brings a blob to where it can be read. At once where it is there.

@@ -1,5 +1,6 @@
 //! The registry client against real registries and against a scripted one that misbehaves.
 
+mod copy;
 mod cuts;
 mod faults;
 mod import;

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod copy;
 mod explain;
 mod export;
 mod import;
@@ -38,6 +39,7 @@ pub(super) async fn run(settings: &Settings, command: Command, console: &Console
         Command::Verify(args) => Box::pin(verify::verify(settings, args, console, cancel)).await,
         Command::Push(args) => Box::pin(push::push(settings, args, console, cancel)).await,
         Command::Export(args) => Box::pin(export::export(settings, args, console, cancel)).await,
+        Command::Copy(args) => Box::pin(copy::copy(settings, args, console, cancel)).await,
         Command::Import(args) => Box::pin(import::import(settings, args, console, cancel)).await,
         Command::Report(args) => report::report(settings, &args, console),
         Command::Metadata(args) => metadata::metadata(settings, &args, console),

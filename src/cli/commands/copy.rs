@@ -1,0 +1,81 @@
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::push::{receipt_lines, tell_all};
+use super::watch::watch;
+use crate::base::{Digest, Platform};
+use crate::cli::args::CopyArgs;
+use crate::cli::error::CliError;
+use crate::cli::exit;
+use crate::cli::settings::parse_platform;
+use crate::cli::{Console, Settings};
+use crate::event::EventSink;
+use crate::run::{self, Copied, CopyRequest};
+
+/// `catamaran copy`: one image or index from here to there, digests kept.
+pub(super) async fn copy(settings: &Settings, args: CopyArgs, console: &Console, cancel: &CancellationToken) -> u8 {
+    let progress = watch(settings, args.progress.progress, console);
+    let result = work(settings, &args, progress.clone(), cancel).await;
+    progress.close();
+    match result {
+        Ok(copied) => {
+            if let Some(receipt) = &copied.receipt {
+                tell_all(&receipt.warnings, console);
+            }
+            let text = if settings.json { document(&args, &copied) } else { lines(&args, &copied, settings.verbose) };
+            console.print(&text);
+            exit::DONE
+        }
+        Err(error) => console.fail(&error),
+    }
+}
+
+async fn work(
+    settings: &Settings,
+    args: &CopyArgs,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<Copied, CliError> {
+    let typed = args.platform.iter().flatten();
+    let platforms: Vec<Platform> = typed.map(|text| parse_platform(text)).collect::<Result<_, _>>()?;
+    let from = settings.path(std::path::Path::new(""));
+    let (source, destination) =
+        (args.source.clone().from_directory(&from), args.destination.clone().from_directory(&from));
+    let client = settings.registry(Arc::clone(&events))?;
+    let request = CopyRequest { source: &source, destination: &destination, platforms: &platforms };
+    // The same copy goes on in the same place, others do not meet it there.
+    let key = Digest::of(format!("{source}\n{destination}\n{platforms:?}")).hex();
+    let state = settings.state_of_copy(&key[..16]);
+    let copied = Box::pin(run::copy(&request, &state, &client, events, cancel)).await?;
+    // What cannot be removed does no harm.
+    drop(std::fs::remove_dir_all(state.root()));
+    Ok(copied)
+}
+
+/// `copied   sha256:…  linux/amd64, linux/arm64`
+fn lines(args: &CopyArgs, copied: &Copied, verbose: bool) -> String {
+    let platforms = copied.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("copied   {} to {}\n", args.source, args.destination);
+    let subset = if copied.subset { " (a subset)" } else { "" };
+    let _ = writeln!(text, "         {}  {platforms}{subset}", copied.digest);
+    if let Some(receipt) = &copied.receipt {
+        text += &receipt_lines("pushed", receipt, copied.subset, verbose);
+    }
+    text
+}
+
+fn document(args: &CopyArgs, copied: &Copied) -> String {
+    let mut document = json!({
+        "schema": "catamaran/copy/v1",
+        "source": args.source.to_string(),
+        "destination": args.destination.to_string(),
+    });
+    let members = serde_json::to_value(copied).unwrap_or_default();
+    if let (Some(document), serde_json::Value::Object(mut members)) = (document.as_object_mut(), members) {
+        document.append(&mut members);
+    }
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,302 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::place::{Overlay, Place, copy_blob, name_in, open_bundle, open_layout};
+use super::prefetch::Fetcher;
+use super::publish::blocking;
+use super::release::journal;
+use super::{RunError, StateDir};
+use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Reference, Tag};
+use crate::bundle::{BundleContents, BundleEntry, write_bundle};
+use crate::event::EventSink;
+use crate::image::{
+    Assembled, ImageConfig, ImageError, MANIFEST_LIMIT, ManifestBody, RawManifest, closure, entry_platform,
+    subset_index,
+};
+use crate::registry::{Fetched, PushOptions, PushReceipt, PushSource, RegistryClient, Release, ReleaseItem, push_with};
+use crate::store::{BlobSource, Layout};
+
+/// An image, and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyRequest<'a> {
+    /// Where it is.
+    pub source: &'a Place,
+    /// Where it shall be.
+    pub destination: &'a Place,
+    /// Only these platforms; all there are if it is empty.
+    pub platforms: &'a [Platform],
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Serialize)]
+pub struct Copied {
+    /// Digest of what the destination shows.
+    pub digest: Digest,
+    /// The platforms that it lists.
+    pub platforms: Vec<Platform>,
+    /// Whether it is an index of ours, because it holds less than the source.
+    pub subset: bool,
+    /// What the registry has now, where the destination is one.
+    #[serde(flatten)]
+    pub receipt: Option<PushReceipt>,
+}
+
+/// The image, its manifests at hand.
+struct Found {
+    root: Assembled,
+    /// What is read: for a registry, manifests only.
+    blobs: Arc<dyn BlobSource>,
+    /// The registry that the rest comes from.
+    upstream: Option<Reference>,
+    subset: bool,
+    platforms: Vec<Platform>,
+}
+
+/// Copies one image or index. Digests are kept; a part of the platforms makes an index of ours that says which one it is of.
+///
+/// `state` takes what is on its way, so that a copy that broke off goes on where it was: it is the caller's to remove after
+/// one that went well.
+pub async fn copy(
+    request: &CopyRequest<'_>,
+    state: &StateDir,
+    client: &RegistryClient,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<Copied, RunError> {
+    if matches!(request.destination, Place::Registry(reference) if reference.digest().is_some()) {
+        let message = format!("`{}`: what is copied decides the digest, name a tag", request.destination);
+        return Err(RunError::BadName { message });
+    }
+    state.create()?;
+    let _lock = state.lock(events.as_ref(), cancel).await?;
+    let staging = {
+        let path = state.layout();
+        blocking(move || Ok(Layout::create(path)?)).await?
+    };
+    let found = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(RunError::Cancelled),
+        found = find(request, &staging, client) => found?,
+    };
+    let receipt = match request.destination {
+        Place::Registry(reference) => {
+            Some(Box::pin(to_registry(&found, reference, &staging, state, client, events, cancel)).await?)
+        }
+        local => {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(RunError::Cancelled),
+                done = to_disk(&found, local, request.source, &staging, client, &events) => done?,
+            }
+            None
+        }
+    };
+    let Found { root, subset, platforms, .. } = found;
+    Ok(Copied { digest: root.descriptor.digest, platforms, subset, receipt })
+}
+
+/// The image with all its manifests, cut down to the platforms that are wanted.
+async fn find(request: &CopyRequest<'_>, staging: &Layout, client: &RegistryClient) -> Result<Found, RunError> {
+    let fetcher = Fetcher::new(client.clone(), staging.clone());
+    let (behind, root, upstream): (Arc<dyn BlobSource>, Descriptor, Option<Reference>) = match request.source {
+        Place::Registry(reference) => {
+            let root = fetcher.root(reference, None).await?;
+            // Of a subset only the images that are wanted have to be there, which is known after the root was read.
+            if request.platforms.is_empty() || root.descriptor.kind() != MediaKind::Index {
+                keep_nodes(&fetcher, reference, root.clone()).await?;
+            } else {
+                fetcher.keep(root.clone()).await?;
+            }
+            (Arc::new(staging.clone()), root.descriptor, Some(reference.clone()))
+        }
+        Place::Layout { path, name } => local(path, name.as_deref(), open_layout).await?,
+        Place::Bundle { path, name } => local(path, name.as_deref(), open_bundle).await?,
+    };
+    let (own, wanted) = (staging.clone(), request.platforms.to_vec());
+    let single = root.kind() != MediaKind::Index;
+    if single
+        && let Some(reference) = upstream.as_ref().filter(|_| !wanted.is_empty())
+        && let ManifestBody::Image { config, .. } = {
+            let (behind, root) = (Arc::clone(&behind), root.clone());
+            blocking(move || Ok(RawManifest::read(behind.as_ref(), &root)?.parsed)).await?
+        }
+    {
+        client.fetch_blob(reference.repository(), &config, staging).await?;
+    }
+    let blobs: Arc<dyn BlobSource> = Arc::new(Overlay { own: own.clone(), behind });
+    let read = Arc::clone(&blobs);
+    let root = blocking(move || narrowed(&own, read.as_ref(), &root, &wanted)).await?;
+    if let Some(reference) = &upstream {
+        keep_nodes(&fetcher, reference, fetched(&root.0)).await?;
+    }
+    let (root, subset, platforms) = root;
+    Ok(Found { root, blobs, upstream, subset, platforms })
+}
+
+async fn local(
+    path: &Path,
+    name: Option<&str>,
+    open: impl FnOnce(&Path, Option<&str>) -> Result<(Arc<dyn BlobSource>, Descriptor), RunError> + Send + 'static,
+) -> Result<(Arc<dyn BlobSource>, Descriptor, Option<Reference>), RunError> {
+    let (path, name) = (path.to_owned(), name.map(str::to_owned));
+    blocking(move || open(&path, name.as_deref()).map(|(blobs, root)| (blobs, root, None))).await
+}
+
+/// What of `root` is wanted, whether that is less than all, and its platforms. Blocks.
+fn narrowed(
+    own: &Layout,
+    blobs: &dyn BlobSource,
+    root: &Descriptor,
+    wanted: &[Platform],
+) -> Result<(Assembled, bool, Vec<Platform>), RunError> {
+    let bytes = blobs.read(root, MANIFEST_LIMIT)?;
+    let whole = Assembled { descriptor: root.bare(), bytes };
+    if root.kind() != MediaKind::Index {
+        if let [platform] = wanted {
+            let config = ImageConfig::read(blobs, root)?;
+            if !config.is_for(platform) {
+                let wanted = Box::new(platform.clone());
+                return Err(ImageError::WrongPlatform { digest: root.digest, wanted, found: config.shown() }.into());
+            }
+        } else if !wanted.is_empty() {
+            let message = "a single image has one platform, and several are asked for".to_owned();
+            return Err(RunError::BadName { message });
+        }
+        return Ok((whole, false, wanted.to_vec()));
+    }
+    let chosen = if wanted.is_empty() {
+        whole
+    } else {
+        own.put(&root.media_type, &whole.bytes)?;
+        subset_index(own, root, wanted)?
+    };
+    let subset = chosen.descriptor.digest != root.digest;
+    let parsed = RawManifest::parse(chosen.bytes.clone(), &chosen.descriptor.media_type)?.parsed;
+    let mut platforms = Vec::new();
+    if let ManifestBody::Index { manifests, .. } = &parsed {
+        platforms.extend(manifests.iter().filter_map(entry_platform).filter_map(Result::ok));
+    }
+    platforms.sort();
+    platforms.dedup();
+    Ok((chosen, subset, platforms))
+}
+
+fn fetched(root: &Assembled) -> Fetched {
+    Fetched { descriptor: root.descriptor.clone(), bytes: Bytes::from(root.bytes.clone()) }
+}
+
+async fn keep_nodes(fetcher: &Fetcher, reference: &Reference, root: Fetched) -> Result<(), RunError> {
+    for node in fetcher.nodes(reference.repository(), root).await? {
+        fetcher.keep(node).await?;
+    }
+    Ok(())
+}
+
+async fn to_registry(
+    found: &Found,
+    reference: &Reference,
+    staging: &Layout,
+    state: &StateDir,
+    client: &RegistryClient,
+    events: Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<PushReceipt, RunError> {
+    let source = match &found.upstream {
+        Some(upstream) => PushSource::from_registry(client, upstream.repository(), staging),
+        None => PushSource::of(Arc::clone(&found.blobs)),
+    };
+    let item = ReleaseItem {
+        component: component_of(reference),
+        index: found.root.descriptor.clone(),
+        repository: reference.repository().clone(),
+        tags: vec![reference.tag().cloned().unwrap_or_else(Tag::latest)],
+        partial: found.subset,
+    };
+    let options = PushOptions { journal: Some(journal(state).await?), verify: false };
+    Ok(push_with(client, source, Release { items: vec![item] }, &options, events, cancel).await?)
+}
+
+async fn to_disk(
+    found: &Found,
+    destination: &Place,
+    source: &Place,
+    staging: &Layout,
+    client: &RegistryClient,
+    events: &Arc<dyn EventSink>,
+) -> Result<(), RunError> {
+    let layout = match destination {
+        Place::Layout { path, .. } => {
+            let path = path.clone();
+            blocking(move || Ok(Layout::create(path)?)).await?
+        }
+        _ => staging.clone(),
+    };
+    if let Some(upstream) = &found.upstream {
+        Fetcher::new(client.clone(), layout.clone()).bring(upstream.repository(), fetched(&found.root), None).await?;
+    }
+    let (blobs, root, destination) = (Arc::clone(&found.blobs), found.root.descriptor.clone(), destination.clone());
+    let (reference, platforms) = (reference_of(source), found.platforms.clone());
+    let (subset, events) = (found.subset, Arc::clone(events));
+    blocking(move || match &destination {
+        Place::Layout { name, .. } => {
+            for blob in closure(blobs.as_ref(), &root)? {
+                copy_blob(blobs.as_ref(), &layout, &blob)?;
+            }
+            name_in(&layout, &root, name.as_deref())
+        }
+        Place::Bundle { path, name } => {
+            let named = name.as_ref().map(|name| name.parse::<Reference>()).transpose();
+            let reference = named.map_err(|error| RunError::BadName { message: error.to_string() })?.or(reference);
+            let contents = bundle_of(&root, reference, &platforms, subset)?;
+            write_bundle(blobs.as_ref(), &contents, path, events.as_ref(), &CancellationToken::new())?;
+            Ok(())
+        }
+        Place::Registry(_) => Ok(()),
+    })
+    .await
+}
+
+/// A bundle of one image.
+fn bundle_of(
+    root: &Descriptor,
+    reference: Option<Reference>,
+    platforms: &[Platform],
+    subset: bool,
+) -> Result<BundleContents, RunError> {
+    let message = "a bundle needs a name for its image: write bundle:FILE:NAME:TAG".to_owned();
+    let reference = reference.ok_or(RunError::BadName { message })?;
+    let tag = reference.tag().cloned().unwrap_or_else(Tag::latest);
+    let no_platform = || RunError::room(ImageError::Empty);
+    Ok(BundleContents {
+        subset,
+        project: component_of(&reference).to_string(),
+        tag: tag.to_string(),
+        entries: vec![BundleEntry {
+            component: component_of(&reference),
+            reference: reference.with_tag(tag),
+            path: Some(reference.repository().path().to_owned()),
+            index: root.clone(),
+            foreign: Vec::new(),
+        }],
+        default_platform: platforms.first().cloned().ok_or_else(no_platform)?,
+        incomplete: Vec::new(),
+    })
+}
+
+/// What the source calls the image, as far as that is a reference.
+fn reference_of(source: &Place) -> Option<Reference> {
+    match source {
+        Place::Registry(reference) => Some(reference.clone()),
+        Place::Layout { name, .. } | Place::Bundle { name, .. } => name.as_ref()?.parse().ok(),
+    }
+}
+
+/// A name for messages: the last part of the repository.
+fn component_of(reference: &Reference) -> ComponentName {
+    let last = reference.repository().path().rsplit('/').next().unwrap_or_default();
+    last.parse().unwrap_or_else(|_| "image".parse().expect("a literal that is a name"))
+}

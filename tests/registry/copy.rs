@@ -1,0 +1,139 @@
+use catamaran::base::Digest;
+use catamaran::bundle::write_bundle;
+use catamaran::event::NoEvents;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::images::Fleet;
+use crate::support::project::{Project, Ran};
+use crate::support::registry::{Make, Registry, Setup, skopeo};
+
+const UPSTREAM: &str = "dev.catamaran.upstream.digest";
+
+/// A folder with a bundle of one image, which is the first source.
+struct Work {
+    folder: Project,
+    index: String,
+}
+
+impl Work {
+    fn new() -> Self {
+        let fleet = Fleet::small(&["web"], &["linux/amd64", "linux/arm64"]);
+        let folder = Project::new();
+        let target = folder.path("release.tar");
+        write_bundle(&fleet.layout, &fleet.contents(), &target, &NoEvents, &CancellationToken::new()).expect("written");
+        Self { folder, index: fleet.roots[0].descriptor.digest.to_string() }
+    }
+
+    fn copy(&self, source: &str, destination: &str, more: &[&str]) -> Ran {
+        self.folder.run(&[&["copy", source, destination, "--state", "state", "--json"], more].concat())
+    }
+}
+
+fn raw(source: &str) -> String {
+    skopeo(&["inspect", "--raw", "--tls-verify=false", source])
+}
+
+fn reads_both(source: &str, folder: &Project) {
+    for architecture in ["amd64", "arm64"] {
+        let target = folder.path(&format!("read-{architecture}-{}", Digest::of(source).hex()));
+        let target = format!("dir:{}", target.display());
+        skopeo(&["--override-arch", architecture, "copy", "--src-tls-verify=false", "--quiet", source, &target]);
+    }
+}
+
+#[test]
+fn an_image_goes_round_every_kind_of_place_with_its_digest() {
+    let work = Work::new();
+    let first = Registry::start(Make::Debian, &Setup::default());
+    let second = Registry::start(Make::Reference, &Setup::default());
+    let (a, b) = (first.reference("team/web:1.0"), second.reference("web:2.0"));
+    for (source, destination) in [
+        ("release.tar", a.as_str()),
+        (&a, &b),
+        (&b, "oci:out:web"),
+        ("oci:out:web", &first.reference("from-layout:1")),
+        (&a, "bundle:again.tar"),
+        ("bundle:again.tar:web", &first.reference("from-bundle:1")),
+        ("bundle:again.tar:web", "oci:other:web"),
+    ] {
+        let document = work.copy(source, destination, &[]).exits(0).json();
+        assert_eq!(document["schema"], "catamaran/copy/v1");
+        assert_eq!(document["digest"], work.index.as_str(), "{source} to {destination}");
+        assert_eq!(document["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
+    }
+    let layout = |name: &str| format!("oci:{}:web", work.folder.path(name).display());
+    let shown = [a.clone(), b.clone(), first.reference("from-layout:1"), first.reference("from-bundle:1")];
+    let mut shown: Vec<String> = shown.iter().map(|reference| format!("docker://{reference}")).collect();
+    shown.extend([layout("out"), layout("other")]);
+    for source in &shown {
+        // Of a layout skopeo shows the image of one platform.
+        if source.starts_with("docker:") {
+            assert_eq!(Digest::of(raw(source)).to_string(), work.index, "{source}");
+        }
+        reads_both(source, &work.folder);
+    }
+    work.folder.run(&["verify", "again.tar"]).exits(0);
+    // Again: nothing moves.
+    let again = work.copy(&a, &b, &[]).exits(0).json();
+    assert_eq!((&again["bytes_sent"], &again["uploaded"]), (&0.into(), &0.into()));
+    let left = std::fs::read_dir(work.folder.path("state/copy")).expect("a folder").count();
+    assert_eq!(left, 0, "nothing stays of a copy that went well");
+}
+
+#[test]
+fn a_part_of_the_platforms_is_an_index_that_says_what_it_is_of() {
+    let work = Work::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let whole = registry.reference("web:1.0");
+    work.copy("release.tar", &whole, &[]).exits(0);
+    let upstream: Value = serde_json::from_str(&raw(&format!("docker://{whole}"))).expect("JSON");
+    for (source, name) in [(whole.as_str(), "part"), ("release.tar", "from-bundle")] {
+        let part = registry.reference(&format!("{name}:1.0"));
+        let document = work.copy(source, &part, &["--platform", "arm64"]).exits(0).json();
+        assert_eq!(document["subset"], true);
+        assert_eq!(document["platforms"], serde_json::json!(["linux/arm64"]));
+        let text = raw(&format!("docker://{part}"));
+        assert_eq!(Digest::of(&text).to_string(), document["digest"].as_str().expect("a digest"), "honest");
+        let index: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(index["annotations"][UPSTREAM], work.index.as_str());
+        let entries = index["manifests"].as_array().expect("entries");
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0]["digest"], upstream["manifests"][1]["digest"], "the image keeps its digest");
+    }
+    // All of them is the upstream index itself.
+    let all = work.copy(&whole, &registry.reference("all:1"), &["--platform", "arm64,amd64"]).exits(0).json();
+    assert_eq!((&all["digest"], &all["subset"]), (&work.index.as_str().into(), &false.into()));
+    let ran = work.copy(&whole, &registry.reference("none:1"), &["--platform", "riscv64"]).exits(7);
+    assert!(ran.stderr.contains("linux/riscv64"), "{}", ran.stderr);
+}
+
+#[test]
+fn within_one_registry_blobs_are_mounted_and_not_carried() {
+    let work = Work::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let first = registry.reference("web:1.0");
+    work.copy("release.tar", &first, &[]).exits(0);
+    let moved = work.copy(&first, &registry.reference("other/web:1.0"), &[]).exits(0).json();
+    assert_eq!(moved["uploaded"], 0, "{moved}");
+    assert!(moved["bytes_mounted"].as_u64().expect("a number") > 0);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let work = Work::new();
+    let registry = Registry::start(Make::Crane, &Setup::default());
+    let there = registry.reference("web:1");
+    let pinned = format!("{}@{}", registry.reference("web"), work.index);
+    for (source, destination, code, words) in [
+        ("bundle:release.tar:wbe", there.as_str(), 2, "it has web"),
+        ("release.tar", &pinned, 2, "name a tag"),
+        ("oci:nowhere", &there, 4, "nowhere"),
+        (&there, "oci:out:x", 6, "web:1"),
+        ("WEB", &there, 2, "WEB"),
+    ] {
+        let ran = work.copy(source, destination, &[]);
+        assert!(ran.stderr.contains(words), "{source} {destination}: {} {}", ran.code, ran.stderr);
+        assert_eq!(ran.code, code, "{source} {destination}: {}", ran.stderr);
+    }
+}

@@ -85,9 +85,14 @@ async fn work(
     Ok(Done::Imported(imported))
 }
 
-/// Removes what was kept beside the file for another try: there is nothing to try again. What cannot be removed does no harm.
+/// Removes what was kept beside the file for another try: there is nothing to try again. What cannot be removed does no harm,
+/// and what somebody else put there stays, and the folder with it.
 fn forget(state: &StateDir) {
-    drop(std::fs::remove_dir_all(state.root()));
+    drop(std::fs::remove_dir_all(state.journal()));
+    for name in ["lock", ".gitignore"] {
+        drop(std::fs::remove_file(state.root().join(name)));
+    }
+    drop(std::fs::remove_dir(state.root()));
 }
 
 /// `proven    12 images and 31 blobs, 140.2 MB`

@@ -369,12 +369,21 @@ async fn look_behind(client: &RegistryClient, items: &mut [Item], options: &Push
     Ok(())
 }
 
-/// Manifests before the indexes that list them; repositories do not wait for each other.
+/// Manifests before the indexes that list them; repositories do not wait for each other. In one of them everything goes one
+/// after the other and once, also what several items share: see [`tags::move_all`].
 async fn store_manifests(client: &RegistryClient, items: &[Item], transfer: &Transfer) -> Result<(), RegistryError> {
-    let work: Vec<&Item> = items.iter().filter(|item| item.works() && !item.is_there()).collect();
-    at_once(work, |item| async move {
-        for node in item.closure.nodes.iter().filter(|node| !item.there.contains(&node.digest())) {
-            store_node(client, item, node, transfer).await?;
+    let mut repositories: BTreeMap<String, Vec<&Item>> = BTreeMap::new();
+    for item in items.iter().filter(|item| item.works() && !item.is_there()) {
+        repositories.entry(item.target.shown()).or_default().push(item);
+    }
+    at_once(repositories.into_values().collect(), |items: Vec<&Item>| async move {
+        let mut stored = BTreeSet::new();
+        for item in items {
+            for node in item.closure.nodes.iter().filter(|node| !item.there.contains(&node.digest())) {
+                if stored.insert(node.digest()) {
+                    store_node(client, item, node, transfer).await?;
+                }
+            }
         }
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catamaran::base::{Digest, ErrorClass, Failure as _};
+use catamaran::base::{Descriptor, Digest, ErrorClass, Failure as _};
 use catamaran::event::{Event, NoEvents};
 use catamaran::registry::{Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, push, push_with};
 use tokio_util::sync::CancellationToken;
@@ -192,7 +192,9 @@ async fn tags_of_one_repository_move_one_after_the_other_and_its_index_last() {
     let images = Images::new();
     let prefix = format!("{}/fleet", registry.address);
     let mut release = images.release(&prefix, &["app"], "1", &[]);
-    let single = images.manifest("app", "linux/arm64", &[images.layer("own", 1_000)]);
+    let index = images.layout.root().join("blobs/sha256").join(release.items[0].index.digest.hex());
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(index).expect("a blob")).expect("JSON");
+    let single: Descriptor = serde_json::from_value(index["manifests"][1].clone()).expect("an entry");
     let mut suffixed = release.items[0].clone();
     (suffixed.index, suffixed.tags) = (single, vec!["1-arm64".parse().expect("a tag")]);
     release.items.push(suffixed);
@@ -203,6 +205,9 @@ async fn tags_of_one_repository_move_one_after_the_other_and_its_index_last() {
         .filter(|seen| seen.method == "PUT" && seen.target.contains("/manifests/1"))
         .map(|seen| seen.target)
         .collect();
+    let all =
+        registry.seen().into_iter().filter(|seen| seen.method == "PUT" && seen.target.contains("/manifests/sha256"));
+    assert_eq!(all.count(), 3, "two images and their index, each once");
     assert_eq!(puts, ["/v2/fleet/app/manifests/1-arm64", "/v2/fleet/app/manifests/1"]);
 }
 

@@ -141,14 +141,8 @@ fn the_original_job_ends_well_from_init_to_a_second_registry() {
 /// The offline side: the one file fills another registry.
 fn second_registry(infra: &Infra, built: &BTreeMap<(String, String), String>) {
     let second = Registry::start(Make::Debian, &Setup::default());
-    let bundle = infra.path("release.tar");
-    let prefix = infra.prefix();
-    let from = |reference: &str| format!("oci-archive:{}:{prefix}/{reference}", bundle.display());
-    for (_, reference) in names() {
-        let to = format!("docker://{}/site/{reference}", second.address);
-        let copy = ["copy", "--all", "--preserve-digests", "--quiet", "--insecure-policy", "--dest-tls-verify=false"];
-        infra.skopeo(&[&copy[..], &[&from(&reference), &to]].concat());
-    }
+    let to = format!("{}/site", second.address);
+    infra.run(&["import", "release.tar", "--to", &to]).exits(0);
     let address = second.address.clone();
     let layout = read_back(infra, &|reference| format!("docker://{address}/site/{reference}"), "second", built);
     served(&layout);

@@ -230,7 +230,9 @@ impl Services {
                 Ok(Ok(Arc::new(Running { name: name.clone(), hosts, scheme, identity, log, handle })))
             }
             Err(EngineError::ServiceCancelled { .. }) => Err(RunError::Cancelled.into()),
-            Err(error @ (EngineError::Lost { .. } | EngineError::Cancelled { .. })) => Err(Trial::Engine(error)),
+            Err(
+                error @ (EngineError::Lost { .. } | EngineError::Cancelled { .. } | EngineError::StaleSnapshot { .. }),
+            ) => Err(Trial::Engine(error)),
             Err(error) => Ok(Err(failure(&error))),
         }
     }

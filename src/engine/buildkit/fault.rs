@@ -161,7 +161,7 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
 /// so; these are the words of containerd's snapshotters (`createSnapshot`), which rename a finished directory into its
 /// place before they commit, and remove what is in that place when they fail. A step cannot bring its own words in here
 /// unless it says them as the error of the step itself, and then costs one more try.
-fn is_stale_snapshot(message: &str) -> bool {
+pub(super) fn is_stale_snapshot(message: &str) -> bool {
     message
         .split_once("failed to rename: rename ")
         .is_some_and(|(_, rest)| rest.contains("/snapshots/") && rest.trim_end().ends_with("file exists"))

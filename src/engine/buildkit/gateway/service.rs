@@ -46,6 +46,9 @@ const FILES_LIMIT: usize = 4 << 20;
 /// even get the signal unless it asked for it.
 const FAREWELL: Duration = Duration::from_millis(300);
 
+/// How often a start is tried that meets snapshots which the daemon left when it was killed.
+const SNAPSHOT_TRIES: u32 = 4;
+
 /// The first pause between two probes; each is twice the one before, up to the request's interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -70,8 +73,15 @@ impl BuildKitEngine {
         request: ServiceRequest,
     ) -> Result<ServiceHandle, EngineError> {
         let up = async {
-            let bridge = open(&self.shared).await.map_err(|status| refused(&self.shared, &request, &status))?;
-            start(&self.shared, Arc::new(bridge), &request).await
+            let mut tries = SNAPSHOT_TRIES;
+            loop {
+                let bridge = open(&self.shared).await.map_err(|status| refused(&self.shared, &request, &status))?;
+                match start(&self.shared, Arc::new(bridge), &request).await {
+                    // Meeting it has removed it; a daemon that was killed may have left several.
+                    Err(EngineError::StaleSnapshot { .. }) if tries > 1 => tries -= 1,
+                    result => break result,
+                }
+            }
         };
         tokio::select! {
             result = up => result,
@@ -94,7 +104,11 @@ fn refused(shared: &Shared, request: &ServiceRequest, status: &Status) -> Engine
     if fault::is_loss(status) {
         return shared.lost(&words::status(status));
     }
-    failed(request, words::status(status))
+    let message = words::status(status);
+    if fault::is_stale_snapshot(&message) {
+        return EngineError::StaleSnapshot { message };
+    }
+    failed(request, message)
 }
 
 /// Opens a build with a session that serves the image.

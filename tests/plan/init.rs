@@ -1,7 +1,8 @@
 use std::fmt::Write as _;
 
 use catamaran::config::init::propose;
-use catamaran::plan::{NeedReason, PlanOptions};
+use catamaran::config::{DiskFiles, LoadRequest, load};
+use catamaran::plan::{NeedReason, PlanOptions, bake_document, plan};
 
 use super::Folder;
 
@@ -21,7 +22,7 @@ fn tree() -> Folder {
         ("src/redis/dependency.conf.tpl", "# upstream\nredis:{{REDIS_VERSION}}\n"),
         ("src/nginx/Dockerfile.backup", "FROM old\n"),
     ]);
-    for number in 0..20 {
+    for number in 0..26 {
         let (name, phase) =
             if number < 4 { (format!("base{number}"), "foundation") } else { (format!("app{number}"), "dependent") };
         folder.write(
@@ -53,7 +54,19 @@ fn d27_a_scripted_tree_becomes_a_short_project_file() {
     folder.write("catamaran.toml", &proposal.text);
     let planned = folder.planned();
     assert_eq!(planned.components.len(), proposal.components);
-    assert_eq!(planned.components.len(), 20 + 1 + 2 + 1);
+    assert_eq!(planned.components.len(), 26 + 1 + 2 + 1);
+    assert_eq!(planned.cells.len(), 30 * 2);
+    // What the scripts built: every image from its file, the foundation before what depends on it.
+    for number in 0..26 {
+        let name = if number < 4 { format!("base{number}") } else { format!("app{number}") };
+        let found = planned.components.iter().find(|component| component.name.as_str() == name).expect("is there");
+        let dockerfile = format!("src/{name}/Dockerfile.tpl");
+        assert_eq!(found.dockerfile.as_deref(), Some(std::path::Path::new(&dockerfile)));
+        let needs: Vec<_> = found.needs.iter().map(|need| need.name.to_string()).collect();
+        let foundation: &[&str] = if number < 4 { &[] } else { &["base0", "base1", "base2", "base3"] };
+        assert_eq!(needs, foundation, "{name}");
+        assert_eq!(found.phase, if number < 4 { 1 } else { 2 }, "{name}");
+    }
     assert_eq!(planned.tag, "v0.3.8");
     let worker =
         planned.components.iter().find(|component| component.name.as_str() == "slurm-worker").expect("is there");
@@ -106,4 +119,98 @@ fn plain_dockerfiles_keep_their_contexts() {
     request.directory.push("shop");
     let planned = folder.plan(&request, &PlanOptions::default()).expect("plans");
     assert_eq!(planned.components.len(), 4);
+}
+
+const BAKE: &str = r#"
+variable "TAG" { default = "1.2" }
+group "default" { targets = ["web", "all-tools"] }
+group "all-tools" { targets = ["tools"] }
+target "_common" {
+  platforms = ["linux/amd64", "linux/arm64"]
+  args      = { FROM_COMMON = "a $b \"c\"" }
+}
+target "base" {
+  inherits   = ["_common"]
+  dockerfile = "base/Dockerfile"
+}
+target "web" {
+  inherits    = ["_common"]
+  context     = "web"
+  contexts    = { base = "target:base", extra = "extra" }
+  target      = "last"
+  tags        = ["r.example.com/team/web:${TAG}", "r.example.com/team/web:latest", "mirror.example.com/web:${TAG}", "mirror.example.com/web:latest", "other.example.com/odd:1"]
+  labels      = { "org.example.a" = "b" }
+  annotations = ["index:org.example.c=d", "org.example.e=f"]
+  secret      = ["id=token,env=TOKEN", "id=key,src=key.pem"]
+  cache-from  = ["type=registry,ref=r.example.com/cache"]
+  network     = "none"
+  shm-size    = "64m"
+  no-cache    = true
+}
+target "tools" {
+  matrix           = { v = ["1", "2"] }
+  name             = "tools_${v}"
+  dockerfile-inline = "FROM scratch\nARG V=${v}\nCOPY x /x\n"
+  platforms        = ["linux/amd64"]
+  tags             = ["tools:${v}"]
+}
+target "lint" {}
+"#;
+
+const COMPOSE: &str = "services:\n  api:\n    image: r.example.com/api:3\n    build:\n      context: ./api\n      args: [A=1]\n      \
+                       platforms: [linux/amd64]\n      extra_hosts: [\"db=10.0.0.1\"]\n    ports: [\"80:80\"]\n  db:\n    image: redis:7\n";
+
+/// The same images from the project file that `init` writes as from the file it read, said as a bake file.
+fn means_the_same(folder: &Folder, file: &str) -> String {
+    let document = |request: &LoadRequest| {
+        let project = load(request).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let planned = plan(&project, &PlanOptions::default(), &DiskFiles).unwrap_or_else(|error| panic!("{error}"));
+        bake_document(&project, &planned)
+    };
+    let mut before = document(&LoadRequest { files: vec![file.into()], ..folder.request() });
+    let proposal = propose(folder.path()).expect("readable");
+    folder.write("catamaran.toml", &proposal.text);
+    let mut after = document(&folder.request());
+    // The one name that no product of prefixes and tags has, and those whose order is another.
+    for document in [&mut before, &mut after] {
+        for target in document["target"].as_object_mut().expect("targets").values_mut() {
+            let tags = target["tags"].as_array_mut().expect("tags");
+            tags.retain(|tag| tag != "other.example.com/odd:1");
+            tags.sort_by_key(ToString::to_string);
+        }
+    }
+    assert_eq!(before["target"], after["target"], "{}", proposal.text);
+    assert_eq!(proposal.components, before["target"].as_object().expect("targets").len());
+    let notes = proposal.notes.iter().map(|note| format!("{}: {}\n", note.path.display(), note.text));
+    notes.collect()
+}
+
+#[test]
+fn bake_and_compose_files_are_carried_over() {
+    let dockerfile = "FROM base AS last\nCOPY --from=extra x /\n";
+    let folder = Folder::new(&[
+        ("docker-bake.hcl", BAKE),
+        ("base/Dockerfile", "FROM scratch\nCOPY x /\n"),
+        ("web/Dockerfile", dockerfile),
+        ("left/Dockerfile", "FROM scratch\n"),
+        ("Dockerfile", "FROM scratch\n"),
+        ("x", ""),
+        ("extra/x", ""),
+    ]);
+    let notes = means_the_same(&folder, "docker-bake.hcl");
+    for expected in [
+        "`web`: the name `other.example.com/odd:1`: not carried over",
+        "the target `lint` is outside of `default`: not carried over",
+        "left/Dockerfile: no target is built from it: left out",
+        "`tools_1`: its name says no registry",
+    ] {
+        assert!(notes.contains(expected), "{expected}:\n{notes}");
+    }
+    let folder = Folder::new(&[("compose.yaml", COMPOSE), ("api/Dockerfile", "FROM scratch\nARG A\nCOPY x /\n")]);
+    means_the_same(&folder, "compose.yaml");
+    // What cannot be understood is said, and the Dockerfiles are found as ever.
+    folder.write("compose.yaml", "services: [\n");
+    let proposal = propose(folder.path()).expect("readable");
+    assert_eq!(proposal.components, 1);
+    assert!(proposal.notes.iter().any(|note| note.text.starts_with("not understood: ")), "{:?}", proposal.notes);
 }

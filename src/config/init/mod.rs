@@ -4,6 +4,7 @@
 //! was left out, with the reason. Nothing is written to disk here.
 
 mod asked;
+mod carried;
 mod tree;
 mod writer;
 

@@ -52,6 +52,7 @@ const OTHERS: &[&str] = &[
     "docker-bake.hcl",
     "docker-bake.json",
     "docker-bake.override.hcl",
+    "docker-bake.override.json",
     "compose.yaml",
     "compose.yml",
     "docker-compose.yaml",

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::asked::asked;
+use super::carried::carried;
 use super::tree::{ContextGuess, Folder, Phase, Tree, guess_context, read};
 use super::{Note, Proposal};
 use crate::base::ComponentName;
@@ -12,6 +13,9 @@ use crate::config::files::{DiskFiles, ReadText as _};
 pub fn propose(root: &Path) -> std::io::Result<Proposal> {
     let mut tree = read(root)?;
     let mut notes = std::mem::take(&mut tree.notes);
+    if let Some(proposal) = carried(root, &tree, &mut notes) {
+        return Ok(proposal);
+    }
     for other in &tree.others {
         let text = format!("not carried over: `catamaran -f {}` reads it as it is", other.display());
         notes.push(Note::new(other, text));
@@ -331,13 +335,13 @@ fn slug(text: &str) -> Option<String> {
 }
 
 /// A TOML key: bare where it may be.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if bare { name.to_owned() } else { quoted(name) }
 }
 
 /// A TOML basic string whose `$` means itself.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -98,15 +98,15 @@ fn an_authority_on_the_command_line_makes_it_tls() {
     let daemon = Daemon::start_tcp(&certificates.flags(false));
     let project = project("");
     project.run(&["build", "--builder", daemon.address(), "--ca", &ca]).exits(0);
-    let ran = project.run(&["build", "--builder", daemon.address()]).exits(8);
+    let ran = project.run(&["build", "--force", "--builder", daemon.address()]).exits(8);
     assert!(ran.stderr.contains("it may want TLS"), "{}", ran.stderr);
     let other = Certificates::make();
-    let ran =
-        project.run(&["build", "--builder", daemon.address(), "--ca", &other.path("ca.pem").display().to_string()]);
+    let other = other.path("ca.pem").display().to_string();
+    let ran = project.run(&["build", "--force", "--builder", daemon.address(), "--ca", &other]);
     assert!(ran.exits(8).stderr.contains("certificate"));
     // The authority may be a registry's; a builder on this machine may be plain all the same.
     let plain = Daemon::start_tcp(&[]);
-    project.run(&["build", "--builder", plain.address(), "--ca", &ca]).exits(0);
+    project.run(&["build", "--force", "--builder", plain.address(), "--ca", &ca]).exits(0);
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn a_connection_that_others_can_read_is_warned_about() {
     // Reaches this machine, and does not say so.
     let port = daemon.address().rsplit_once(':').expect("a port").1;
     let address = format!("tcp://0.0.0.0:{port}");
-    assert!(warned(&project.run(&["build", "--builder", &address]).exits(0)));
-    assert!(!warned(&project.run(&["build", "--builder", &address, "--plain-http", "0.0.0.0"]).exits(0)));
+    assert!(warned(&project.run(&["build", "--force", "--builder", &address]).exits(0)));
+    assert!(!warned(&project.run(&["build", "--force", "--builder", &address, "--plain-http", "0.0.0.0"]).exits(0)));
     let cell: Value = project.run(&["status", "--json"]).exits(0).json()["cells"][0].clone();
     assert_eq!(cell["builder"], address);
 }

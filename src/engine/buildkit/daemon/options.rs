@@ -57,8 +57,8 @@ pub struct RegistryRule {
     /// `registry.example.com:5000`
     #[serde(skip)]
     pub host: String,
-    /// Plain HTTP instead of HTTPS.
-    #[serde(rename = "http", skip_serializing_if = "std::ops::Not::not")]
+    /// Plain HTTP instead of HTTPS. Always said: unasked, the daemon speaks plain HTTP to registries on loopback.
+    #[serde(rename = "http")]
     pub plain_http: bool,
     /// Files with authorities, in PEM form, that are trusted for it beside the system's.
     #[serde(rename = "ca", skip_serializing_if = "Vec::is_empty")]

@@ -24,13 +24,11 @@ pub(super) fn sources(selected: &[Cell]) -> Vec<Finding> {
     for cell in selected {
         let Some(build) = cell.build() else { continue };
         let ContextSource::Directory(context) = &build.context else { continue };
+        // Whether something is rendered can differ between the platforms.
+        let rendered = build.rendered.is_some() || !build.templates.is_empty();
         let key = (context.clone(), build.dockerfile.clone(), build.target.clone());
-        // Whether something is rendered can differ between the platforms: then each is looked at.
-        let found = match known.get(&key) {
-            Some(found) if build.rendered.is_none() && build.templates.is_empty() => found.clone(),
-            _ => copied::lacking(build),
-        };
-        known.insert(key, found.clone());
+        let found =
+            if rendered { Vec::new() } else { known.entry(key).or_insert_with(|| copied::lacking(build)).clone() };
         for (place, advice) in found {
             let (text, fix) = advice.split_once(": ").unwrap_or((&advice, "look at the path and at `context`"));
             findings.push(

@@ -35,7 +35,7 @@ impl Case {
     async fn with(login: Login) -> Self {
         let registry = Scripted::start(login).await;
         let images = Images::new();
-        let shared = images.layer("shared", 2 << 20);
+        let shared = images.raw("shared", 2 << 20);
         let prefix = format!("{}/fleet", registry.address);
         let release = images.release(&prefix, &["base", "nginx"], "1.0", std::slice::from_ref(&shared));
         let mut options = options();
@@ -611,7 +611,7 @@ async fn a_size_that_differs_is_not_there() {
     case.arrives().await;
     case.registry.calm_down();
     let mut changed = Case { release: case.release.clone(), ..case };
-    changed.release.items[0].index = changed.images.image("base", "2", &[changed.images.layer("shared", 2 << 20)], 10);
+    changed.release.items[0].index = changed.images.image("base", "2", &[changed.images.raw("shared", 2 << 20)], 10);
     changed.registry.always("HEAD", "/blobs/", Act::Header("content-length", "5".to_owned()));
     changed.push().await.expect("pushed");
 }

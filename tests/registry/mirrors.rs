@@ -27,7 +27,7 @@ impl Case {
     async fn new() -> Self {
         let (origin, mirror) = (Scripted::start(Login::None).await, Scripted::start(Login::None).await);
         let images = Images::new();
-        let layer = images.layer("shared", LAYER);
+        let layer = images.raw("shared", LAYER);
         let index = images.image("base", "1", std::slice::from_ref(&layer), 5000);
         for prefix in [origin.address.clone(), format!("{}/hub", mirror.address)] {
             let release = Release { items: vec![item(&prefix, "base", "1", index.clone())] };

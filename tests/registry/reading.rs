@@ -25,7 +25,7 @@ impl Case {
     async fn new() -> Self {
         let registry = Scripted::start(Login::None).await;
         let images = Images::new();
-        let layer = images.layer("shared", 1 << 20);
+        let layer = images.raw("shared", 1 << 20);
         let index = images.image("base", "1", std::slice::from_ref(&layer), 5000);
         let release = Release { items: vec![item(&registry.address, "base", "1", index.clone())] };
         let client = client();
@@ -135,7 +135,7 @@ async fn a_part_that_was_not_asked_for_is_never_appended() {
 #[tokio::test]
 async fn wrong_bytes_are_refused() {
     let case = Case::new().await;
-    let other = case.images.layer("other", 1 << 20);
+    let other = case.images.raw("other", 1 << 20);
     let bytes = case.images.read(&other);
     case.registry.always("GET", "/blobs/", Act::Answer(200, Vec::new(), bytes));
     let (to, result) = case.fetch().await;
@@ -181,7 +181,7 @@ async fn manifests_that_are_not_what_they_claim_are_refused() {
 async fn debians_registry_is_read() {
     let registry = Registry::start(Make::Debian, &Setup::default());
     let images = Images::new();
-    let layer = images.layer("shared", 1 << 20);
+    let layer = images.raw("shared", 1 << 20);
     let index = images.image("base", "1", std::slice::from_ref(&layer), 5000);
     let release = Release { items: vec![item(&registry.address, "base", "1", index)] };
     let client = client();

@@ -1,5 +1,6 @@
 //! Small releases in a layout, made by hand: no code of the program decides what they look like.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,41 @@ use catamaran::base::{CredentialFuture, CredentialSource, Credentials, Descripto
 use catamaran::registry::{
     NoCredentials, RegistryClient, RegistryOptions, Release, ReleaseItem, RetryPolicy, Timeouts,
 };
-use catamaran::store::{BlobSource as _, Layout};
+use catamaran::store::{BlobSource as _, BlobWriter, Layout};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 use tempfile::TempDir;
+
+/// A blob that is being written, as other writers know it.
+struct Sink(BlobWriter);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.append(bytes).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes `size` bytes that nothing compresses, in pieces: some layers are larger than the memory.
+fn noise(seed: &str, size: usize, mut take: impl FnMut(&[u8])) {
+    let mut block = Digest::of(seed);
+    let mut left = size;
+    while left > 0 {
+        let mut bytes = Vec::with_capacity((1 << 20) + 32);
+        while bytes.len() < left.min(1 << 20) {
+            bytes.extend_from_slice(block.raw());
+            block = Digest::of(block.raw());
+        }
+        bytes.truncate(left);
+        take(&bytes);
+        left -= bytes.len();
+    }
+}
 
 /// A layout in a folder that ends with it, or in one of somebody else's.
 pub(crate) struct Images {
@@ -34,22 +67,27 @@ impl Images {
         self.folder.as_ref().map_or(self.layout.root(), TempDir::path)
     }
 
-    /// A layer of `size` bytes that nothing compresses; equal seeds are equal layers.
+    /// A layer with one file of `size` bytes that nothing compresses; equal seeds are equal layers.
     pub(crate) fn layer(&self, seed: &str, size: usize) -> Descriptor {
+        let mut writer = GzEncoder::new(Sink(self.layout.writer().expect("a layout")), Compression::none());
+        let mut header = tar::Header::new_ustar();
+        header.set_path("data").expect("a path");
+        header.set_mode(0o644);
+        header.set_size(size as u64);
+        header.set_cksum();
+        writer.write_all(header.as_bytes()).expect("written");
+        noise(seed, size, |bytes| writer.write_all(bytes).expect("written"));
+        // To the end of the file's last block, and the two empty ones that end an archive.
+        writer.write_all(&vec![0; size.next_multiple_of(512) - size + 1024]).expect("written");
+        let (digest, size) = writer.finish().expect("written").0.commit(None, None).expect("a blob");
+        Descriptor::new(media_type::LAYER_GZIP, digest, size)
+    }
+
+    /// What only calls itself a layer: exactly `size` bytes that nothing compresses. The program looks into layers and would
+    /// refuse it; the registry client does not, and its tests count bytes.
+    pub(crate) fn raw(&self, seed: &str, size: usize) -> Descriptor {
         let mut writer = self.layout.writer().expect("a layout");
-        let mut block = Digest::of(seed);
-        let mut left = size;
-        // In pieces: some layers are larger than the memory.
-        while left > 0 {
-            let mut bytes = Vec::with_capacity((1 << 20) + 32);
-            while bytes.len() < left.min(1 << 20) {
-                bytes.extend_from_slice(block.raw());
-                block = Digest::of(block.raw());
-            }
-            bytes.truncate(left);
-            writer.append(&bytes).expect("written");
-            left -= bytes.len();
-        }
+        noise(seed, size, |bytes| writer.append(bytes).expect("written"));
         let (digest, size) = writer.commit(None, None).expect("a blob");
         Descriptor::new(media_type::LAYER_GZIP, digest, size)
     }

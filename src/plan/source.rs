@@ -14,6 +14,8 @@ pub(super) struct Source {
     pub(super) rendered: Option<Arc<str>>,
     /// The names of all its ARGs.
     args: BTreeSet<String>,
+    /// The names of its stages, as contexts are looked up by.
+    pub(super) stages: BTreeSet<String>,
     /// The variables that its template uses.
     pub(super) variables: BTreeSet<String>,
 }
@@ -173,7 +175,8 @@ fn parse(
                 .flatten()
                 .map(|(name, _)| name.text.clone())
                 .collect();
-            Some(Arc::new(Source { file, rendered, args, variables: BTreeSet::new() }))
+            let stages = file.stages.iter().filter_map(|stage| stage.name.as_deref()).map(context_name).collect();
+            Some(Arc::new(Source { file, rendered, args, stages, variables: BTreeSet::new() }))
         }
         Err(error) => {
             problems.extend(error.into_problems().map(|problem| broken(name, problem)));

@@ -128,8 +128,7 @@ impl Planner<'_> {
                     StagePlatform::Fixed(platform) => Some(platform.clone()),
                     StagePlatform::Builder => None,
                 };
-                let mut stages = source.file.stages.iter().filter_map(|stage| stage.name.as_deref());
-                let names_stage = stages.any(|stage| context_name(stage) == context_name(&used.name));
+                let names_stage = source.stages.contains(&context_name(&used.name));
                 cell.bases.push(Base { reference, platform, span: used.span.clone(), names_stage });
             }
             [(other, single)] => {

@@ -1,8 +1,9 @@
 //! Finds Dockerfiles in the roots of `[discover]`, and says what each of them is. Every directory is read once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -63,20 +64,16 @@ pub(super) fn candidate_kind(name: &str) -> Option<CandidateKind> {
 }
 
 /// The directories below `base` that a root means: `src/*`, `.`, `services/**`. Hidden ones are matched by name only.
-pub(super) fn matching_directories(
-    base: &Path,
-    pattern: &str,
-    problems: &mut Vec<(PathBuf, std::io::Error)>,
-) -> Vec<PathBuf> {
+pub(super) fn matching_directories(base: &Path, pattern: &str, folders: &mut Folders) -> Vec<PathBuf> {
     let mut found = vec![base.to_path_buf()];
     for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
         let mut next = Vec::new();
         for directory in found {
             match part {
                 ".." => next.push(directory.parent().map(Path::to_path_buf).unwrap_or_default()),
-                "**" => walk(&directory, &mut next, problems),
+                "**" => walk(&directory, &mut next, folders),
                 _ if is_glob(part) => {
-                    next.extend(subdirectories(&directory, problems).into_iter().filter(|path| {
+                    next.extend(subdirectories(&directory, folders).into_iter().filter(|path| {
                         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                         glob_matches(part, &name) && (!name.starts_with('.') || part.starts_with('.'))
                     }));
@@ -97,10 +94,10 @@ pub(super) fn matching_directories(
 }
 
 /// `directory` and everything below it but hidden directories; links to directories are not followed.
-fn walk(directory: &Path, out: &mut Vec<PathBuf>, problems: &mut Vec<(PathBuf, std::io::Error)>) {
+fn walk(directory: &Path, out: &mut Vec<PathBuf>, folders: &mut Folders) {
     let mut waiting = vec![directory.to_path_buf()];
     while let Some(directory) = waiting.pop() {
-        let mut below = subdirectories(&directory, problems);
+        let mut below = subdirectories(&directory, folders);
         below.retain(|path| {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             !hidden && !path.is_symlink()
@@ -111,54 +108,67 @@ fn walk(directory: &Path, out: &mut Vec<PathBuf>, problems: &mut Vec<(PathBuf, s
     }
 }
 
-fn subdirectories(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<PathBuf> {
+fn subdirectories(directory: &Path, folders: &mut Folders) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
-        entries(directory, problems).into_iter().filter(|(_, is_dir)| *is_dir).map(|(path, _)| path).collect();
+        folders.entries(directory).iter().filter(|(_, is_dir)| *is_dir).map(|(path, _)| path.clone()).collect();
     all.sort();
     all
 }
 
-/// The entries of a directory, and whether each is a directory (links followed).
-fn entries(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<(PathBuf, bool)> {
-    let read = match fs::read_dir(directory) {
-        Ok(read) => read,
-        Err(error) => {
-            problems.push((directory.to_path_buf(), error));
-            return Vec::new();
+/// Directories that were read, each once, however many globs lead to it.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    read: HashMap<PathBuf, Arc<[(PathBuf, bool)]>>,
+    /// How often one was read.
+    reads: usize,
+    /// Those that cannot be.
+    pub(super) unreadable: Vec<(PathBuf, std::io::Error)>,
+}
+
+impl Folders {
+    /// The entries of a directory, and whether each is a directory (links followed).
+    fn entries(&mut self, directory: &Path) -> Arc<[(PathBuf, bool)]> {
+        if let Some(known) = self.read.get(directory) {
+            return Arc::clone(known);
         }
-    };
-    let entries = read.filter_map(Result::ok).map(|entry| {
-        let path = entry.path();
-        let is_dir = match entry.file_type() {
-            Ok(kind) if kind.is_symlink() => path.is_dir(),
-            Ok(kind) => kind.is_dir(),
-            Err(_) => false,
+        self.reads += 1;
+        let entries: Arc<[(PathBuf, bool)]> = match fs::read_dir(directory) {
+            Ok(read) => read.filter_map(Result::ok).map(|entry| kind(&entry)).collect(),
+            Err(error) => {
+                self.unreadable.push((directory.to_path_buf(), error));
+                Arc::from([])
+            }
         };
-        (path, is_dir)
-    });
-    entries.collect()
+        self.read.insert(directory.to_path_buf(), Arc::clone(&entries));
+        entries
+    }
+}
+
+fn kind(entry: &fs::DirEntry) -> (PathBuf, bool) {
+    let path = entry.path();
+    let is_dir = match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => path.is_dir(),
+        Ok(kind) => kind.is_dir(),
+        Err(_) => false,
+    };
+    (path, is_dir)
 }
 
 /// The files directly in `directory`, in the order of their names.
-pub(super) fn files(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<PathBuf> {
-    let all = entries(directory, problems).into_iter();
-    let mut files: Vec<PathBuf> = all.filter(|(_, is_dir)| !is_dir).map(|(path, _)| path).collect();
+pub(super) fn files(directory: &Path, folders: &mut Folders) -> Vec<PathBuf> {
+    let all = folders.entries(directory);
+    let mut files: Vec<PathBuf> = all.iter().filter(|(_, is_dir)| !is_dir).map(|(path, _)| path.clone()).collect();
     files.sort();
     files
 }
 
 /// The candidates directly in `directory`, in the order of their names.
-pub(super) fn candidates(directory: &Path, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<Candidate> {
-    let mut all: Vec<Candidate> = entries(directory, problems)
-        .into_iter()
-        .filter(|(_, is_dir)| !is_dir)
-        .filter_map(|(path, _)| {
-            let kind = candidate_kind(&path.file_name()?.to_string_lossy())?;
-            Some(Candidate { path, kind })
-        })
-        .collect();
-    all.sort_by(|a, b| a.path.cmp(&b.path));
-    all
+pub(super) fn candidates(directory: &Path, folders: &mut Folders) -> Vec<Candidate> {
+    let found = files(directory, folders).into_iter().filter_map(|path| {
+        let kind = candidate_kind(&path.file_name()?.to_string_lossy())?;
+        Some(Candidate { path, kind })
+    });
+    found.collect()
 }
 
 /// The one image reference in a `dependency.conf`; comments and blank lines are passed over.
@@ -187,10 +197,10 @@ pub(super) struct Discovery<'a> {
 impl Discovery<'_> {
     /// Reads the roots; returns every find with what became of it.
     pub(super) fn run(mut self) -> Vec<Find> {
-        let mut unreadable = Vec::new();
+        let mut folders = Folders::default();
         let mut directories: Vec<PathBuf> = Vec::new();
         for root in &self.spec.roots {
-            let found = matching_directories(&self.spec.directory, &root.value, &mut unreadable);
+            let found = matching_directories(&self.spec.directory, &root.value, &mut folders);
             if found.is_empty() {
                 self.problems.push(ConfigProblem::Invalid {
                     message: format!("no folder matches the root `{}`", root.value),
@@ -203,8 +213,8 @@ impl Discovery<'_> {
         let mut seen = BTreeSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
         let candidates: Vec<Candidate> =
-            directories.iter().flat_map(|directory| candidates(directory, &mut unreadable)).collect();
-        for (path, source) in unreadable {
+            directories.iter().flat_map(|directory| candidates(directory, &mut folders)).collect();
+        for (path, source) in folders.unreadable {
             let path = self.shown(&path);
             self.problems.push(ConfigProblem::Unreadable { path, source, span: None });
         }
@@ -386,6 +396,25 @@ mod tests {
         ] {
             assert_eq!(candidate_kind(name), kind, "{name}");
         }
+    }
+
+    #[test]
+    fn every_directory_is_read_once() {
+        let root = tempfile::tempdir().expect("a folder");
+        for path in ["src/a/b", "src/a/c", "src/d", "other"] {
+            fs::create_dir_all(root.path().join(path)).expect("a folder");
+            fs::write(root.path().join(path).join("Dockerfile"), "FROM scratch").expect("a file");
+        }
+        let mut folders = Folders::default();
+        let mut found = BTreeSet::new();
+        for pattern in ["src/**", "src/*", "src/a/*", "*"] {
+            for directory in matching_directories(root.path(), pattern, &mut folders) {
+                found.extend(candidates(&directory, &mut folders).into_iter().map(|candidate| candidate.path));
+            }
+        }
+        assert_eq!(found.len(), 4);
+        // The root, `src`, `a`, `b`, `c`, `d` and `other`.
+        assert_eq!(folders.reads, 7);
     }
 
     #[test]

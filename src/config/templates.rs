@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::discover::{files, matching_directories};
+use super::discover::{Folders, files, matching_directories};
 use super::document::Node;
 use super::reader::Reading;
 use crate::base::{Spanned, glob_matches, is_glob};
@@ -24,12 +24,12 @@ pub(super) fn templates(reading: &mut Reading<'_>, node: &Node) -> Vec<Spanned<P
             reading.invalid(&item.span, problem, help);
             continue;
         }
-        let mut unreadable = Vec::new();
-        let found = matching_files(&item.directory, &pattern.value, &mut unreadable);
-        for (path, error) in &unreadable {
+        let mut folders = Folders::default();
+        let found = matching_files(&item.directory, &pattern.value, &mut folders);
+        for (path, error) in &folders.unreadable {
             reading.invalid(&item.span, format!("cannot read `{}`: {error}", path.display()), None);
         }
-        if found.is_empty() && unreadable.is_empty() {
+        if found.is_empty() && folders.unreadable.is_empty() {
             let help = "paths are relative to the project file; take it out if the files are gone".to_owned();
             reading.invalid(&item.span, format!("no file matches the template `{}`", pattern.value), help);
         }
@@ -49,11 +49,11 @@ fn refused(pattern: &str) -> Option<String> {
     name.ends_with(".dockerignore.tpl").then(|| format!("`{pattern}`: ignore files are read as they are"))
 }
 
-fn matching_files(base: &Path, pattern: &str, problems: &mut Vec<(PathBuf, std::io::Error)>) -> Vec<PathBuf> {
-    let (folders, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+fn matching_files(base: &Path, pattern: &str, folders: &mut Folders) -> Vec<PathBuf> {
+    let (parents, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
     let base = if pattern.starts_with('/') { Path::new("/") } else { base };
     let mut found = Vec::new();
-    for directory in matching_directories(base, folders, problems) {
+    for directory in matching_directories(base, parents, folders) {
         if !is_glob(name) {
             found.extend(Some(directory.join(name)).filter(|path| path.is_file()));
             continue;
@@ -66,7 +66,7 @@ fn matching_files(base: &Path, pattern: &str, problems: &mut Vec<(PathBuf, std::
                 && (!own.starts_with('.') || name.starts_with('.'))
                 && !ignore
         };
-        found.extend(files(&directory, problems).into_iter().filter(matches));
+        found.extend(files(&directory, folders).into_iter().filter(matches));
     }
     found
 }

@@ -72,9 +72,8 @@ fn fleet(root: &Path) {
         let from = if is_base { "scratch" } else { "base" };
         let text = format!("FROM {from}\nARG VERSION\nCOPY src/c{number} /src\nENV V=$VERSION\n");
         fs::write(directory.join("Dockerfile"), text).expect("a file");
-        let context = |scheme: &str| match is_base {
-            true => String::new(),
-            false => format!("contexts = {{ base = \"{scheme}:c{base}\" }}\n"),
+        let context = |scheme: &str| {
+            if is_base { String::new() } else { format!("contexts = {{ base = \"{scheme}:c{base}\" }}\n") }
         };
         let common = format!("dockerfile = \"src/c{number}/Dockerfile\"\nargs = {{ VERSION = \"{number}\" }}\n");
         let _ = write!(project, "[component.c{number}]\n{common}{}", context("component"));

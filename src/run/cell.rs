@@ -184,7 +184,8 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
         }
     }
     let mut hasher = DigestHasher::new();
-    for part in [name.as_bytes(), text.as_bytes(), ignore.as_deref().unwrap_or_default()] {
+    // An ignore file without a line is not the same as none: it keeps that of the context from being read.
+    for part in [Some(name.as_bytes()), Some(text.as_bytes()), ignore.as_deref()].into_iter().flatten() {
         hasher.update(Digest::of(part).raw());
     }
     let directory = state.rendered().join(hasher.finish().hex());
@@ -255,5 +256,10 @@ mod tests {
         let second = rendered(&state, &template, "FROM scratch\n").expect("it can be written");
         assert_ne!(second.directory, first.directory);
         assert!(second.directory.join("Dockerfile.dockerignore").exists());
+        std::fs::write(directory.path().join("Dockerfile.dockerignore"), "").expect("it can be written");
+        let third = rendered(&state, &template, "FROM scratch\n").expect("it can be written");
+        assert_ne!(third.directory, first.directory, "an empty one is read in place of the context's");
+        assert!(third.directory.join("Dockerfile.dockerignore").exists());
+        assert!(!first.directory.join("Dockerfile.dockerignore").exists());
     }
 }

@@ -221,12 +221,7 @@ impl Services {
                     took: begin.elapsed(),
                 };
                 self.events.emit(ready);
-                let scheme = match &spec.ready {
-                    Some(Readiness::Http(url)) if url.starts_with("https:") => "https",
-                    Some(Readiness::Tcp(_)) => "tcp",
-                    _ => "http",
-                };
-                let hosts = spec.hosts.clone();
+                let (scheme, hosts) = (scheme(spec), spec.hosts.clone());
                 Ok(Ok(Arc::new(Running { name: name.clone(), hosts, scheme, identity, log, handle })))
             }
             Err(EngineError::ServiceCancelled { .. }) => Err(RunError::Cancelled.into()),
@@ -336,6 +331,15 @@ fn port(spec: &PlannedService) -> ServicePort {
     }
 }
 
+/// How its URL begins.
+fn scheme(spec: &PlannedService) -> &'static str {
+    match &spec.ready {
+        Some(Readiness::Http(url)) if url.starts_with("https:") => "https",
+        Some(Readiness::Tcp(_)) => "tcp",
+        _ => "http",
+    }
+}
+
 fn probe(spec: &PlannedService) -> ServiceProbe {
     match (&spec.ready, spec.port) {
         (Some(Readiness::Http(url)), _) => ServiceProbe::Http(url.clone()),
@@ -368,8 +372,8 @@ fn identity(spec: &PlannedService, image: &Descriptor) -> Digest {
     Digest::of(format!("{} {}", image.digest, declared(spec)))
 }
 
-/// What is declared about a service, as far as it decides what it serves and how it is found. A port that is chosen for the
-/// run is no part of it. A file that cannot be read fails the start of the service, and here is as good as empty.
+/// What is declared about a service, as far as it decides what it serves and how it is found. The number of a port that is
+/// chosen for the run is no part of it. A file that cannot be read fails the start of the service, and here is as good as empty.
 pub(super) fn declared(spec: &PlannedService) -> Digest {
     let mut hasher = DigestHasher::new();
     let mut part = |kind: &str, bytes: &[u8]| {
@@ -378,9 +382,13 @@ pub(super) fn declared(spec: &PlannedService) -> Digest {
             hasher.update(bytes);
         }
     };
-    if let Some(config::ServicePort::Fixed(port)) = spec.port {
-        part("port", &port.to_be_bytes());
+    match spec.port {
+        None => {}
+        Some(config::ServicePort::Fixed(port)) => part("port", &port.to_be_bytes()),
+        Some(config::ServicePort::Auto) => part("port", b"auto"),
     }
+    part("scheme", scheme(spec).as_bytes());
+    spec.needs.iter().for_each(|need| part("needs", need.as_str().as_bytes()));
     spec.command.iter().flatten().for_each(|word| part("word", word.as_bytes()));
     spec.hosts.iter().for_each(|host| part("host", host.as_bytes()));
     for (name, value) in &spec.env {
@@ -392,4 +400,44 @@ pub(super) fn declared(spec: &PlannedService) -> Digest {
         part("content", &read_bounded(path).unwrap_or_default());
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_by_which_steps_see_a_service_is_declared() {
+        let plain = PlannedService {
+            cell: CellId::new("db".parse().expect("a name"), "amd64".parse().expect("a platform")),
+            same_platform: false,
+            port: None,
+            ready: None,
+            command: None,
+            env: IndexMap::new(),
+            files: IndexMap::new(),
+            hosts: Vec::new(),
+            needs: Vec::new(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+        };
+        let of = |edit: fn(&mut PlannedService)| {
+            let mut spec = plain.clone();
+            edit(&mut spec);
+            declared(&spec).to_string()
+        };
+        let mut all = vec![
+            of(|_| {}),
+            of(|spec| spec.port = Some(config::ServicePort::Auto)),
+            of(|spec| spec.port = Some(config::ServicePort::Fixed(80))),
+            of(|spec| spec.ready = Some(Readiness::Tcp(80))),
+            of(|spec| spec.ready = Some(Readiness::Http("https://db/".to_owned()))),
+            of(|spec| spec.needs.push("queue".parse().expect("a name"))),
+            of(|spec| spec.hosts.push("queue".to_owned())),
+        ];
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 7);
+        assert_eq!(of(|spec| spec.timeout *= 2), of(|_| {}), "how long it is waited for makes no image");
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::state::write_with_mode;
 use super::{RunError, StateDir};
@@ -21,8 +21,28 @@ pub(super) fn rendered_files(state: &StateDir, build: &CellBuild) -> Result<Vec<
 }
 
 fn rendered_file(state: &StateDir, template: &RenderedTemplate) -> Result<RenderedFile, RunError> {
+    let (rendered, mode) = place(state, template)?;
+    if !is_written(&rendered.file, &template.text, mode) && state.root().is_dir() {
+        write_with_mode(&rendered.file, template.text.as_bytes(), mode)
+            .map_err(|source| RunError::state("write", &rendered.file, source))?;
+    }
+    Ok(rendered)
+}
+
+/// Whether `template` is among `files` as it would be rendered now, and lies there so.
+pub(super) fn is_rendered<'a>(
+    state: &StateDir,
+    template: &RenderedTemplate,
+    mut files: impl Iterator<Item = &'a RenderedFile>,
+) -> bool {
+    place(state, template).is_ok_and(|(rendered, mode)| {
+        is_written(&rendered.file, &template.text, mode) && files.any(|known| *known == rendered)
+    })
+}
+
+/// Where a template lies when it is rendered, and its permissions: a script that is rendered is as executable as its template.
+fn place(state: &StateDir, template: &RenderedTemplate) -> Result<(RenderedFile, u32), RunError> {
     let failed = |source: io::Error| RunError::state("read", &template.path, source);
-    // A script that is rendered is as executable as its template.
     let mode = fs::metadata(&template.path).map_err(failed)?.permissions().mode() & 0o777;
     let directory = template.path.parent().map_or_else(|| Ok(PathBuf::new()), fs::canonicalize).map_err(failed)?;
     let name = template.path.file_stem().unwrap_or_default();
@@ -30,12 +50,39 @@ fn rendered_file(state: &StateDir, template: &RenderedTemplate) -> Result<Render
     hasher.update(Digest::of(template.text.as_bytes()).raw());
     hasher.update(&mode.to_le_bytes());
     let file = state.rendered().join("files").join(hasher.finish().hex());
-    let there = fs::metadata(&file).is_ok_and(|found| {
-        found.is_file() && found.len() == template.text.len() as u64 && found.permissions().mode() & 0o777 == mode
-    });
-    if !there && state.root().is_dir() {
-        write_with_mode(&file, template.text.as_bytes(), mode)
-            .map_err(|source| RunError::state("write", &file, source))?;
+    Ok((RenderedFile { path: directory.join(name), file }, mode))
+}
+
+/// Whether `file` holds just this: its name alone does not tell, somebody may have been at it.
+fn is_written(file: &Path, text: &str, mode: u32) -> bool {
+    let as_expected = |found: &fs::Metadata| {
+        found.is_file() && found.len() == text.len() as u64 && found.permissions().mode() & 0o777 == mode
+    };
+    fs::metadata(file).is_ok_and(|found| as_expected(&found))
+        && fs::read(file).is_ok_and(|bytes| bytes == text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_rendered_file_that_somebody_changed_is_written_again() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path().join("state"));
+        state.create().expect("it can be made");
+        let path = directory.path().join("conf.tpl");
+        fs::write(&path, "{{A}}").expect("a file");
+        let template = RenderedTemplate { path: path.clone(), text: "one".to_owned(), variables: BTreeSet::new() };
+        let rendered = rendered_file(&state, &template).expect("it can be rendered");
+        assert!(is_rendered(&state, &template, [&rendered].into_iter()));
+        fs::write(&rendered.file, "two").expect("ours");
+        assert!(!is_rendered(&state, &template, [&rendered].into_iter()), "the same size and other bytes");
+        rendered_file(&state, &template).expect("it can be rendered");
+        assert_eq!(fs::read_to_string(&rendered.file).expect("it is there"), "one");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("ours");
+        assert!(!is_rendered(&state, &template, [&rendered].into_iter()), "it would be executable now");
     }
-    Ok(RenderedFile { path: directory.join(name), file })
 }

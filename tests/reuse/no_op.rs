@@ -172,6 +172,25 @@ fn a_file_that_changes_while_it_is_built_is_no_known_input() {
 }
 
 #[test]
+fn a_dockerfile_that_changes_before_its_turn_is_no_known_input() {
+    let base = format!("{SHELL}RUN echo it sleeps; sleep 2\n");
+    let files = [("base/Dockerfile", base.as_str()), ("web/Dockerfile", "FROM base\nENV A=one\n")];
+    let project = Project::with_shell(TWO, &files);
+    let mut child = project.spawn(&["build", "--progress", "plain", "--builder", builder()]);
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    wait_for_step(&mut stderr);
+    project.write("web/Dockerfile", "FROM base\nENV A=two\n");
+    let rest = std::thread::spawn(move || std::io::read_to_string(stderr));
+    project.ran(&child.wait_with_output().expect("it ends")).exits(0);
+    rest.join().expect("no panic").expect("text");
+    let why = project.run(&["why"]).exits(0);
+    assert!(why.stdout.contains("web/Dockerfile` changed before it was built"), "{}", why.stdout);
+    // The image has `two`, and the run had looked at `one`.
+    project.write("web/Dockerfile", "FROM base\nENV A=one\n");
+    assert_eq!(built(&project, &[]), "base reused, web built");
+}
+
+#[test]
 fn a_run_that_is_stopped_leaves_holes_not_a_mix() {
     let project = two();
     built(&project, &[]);

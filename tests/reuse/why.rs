@@ -52,7 +52,7 @@ fn it_names_the_input_that_changed() {
     project.run(&["build", "--builder", builder()]).exits(0);
     assert_eq!(project.run(&["why"]).exits(0).stdout, "0 cells would be built, 2 reused.\n");
     let config = |from: &str, to: &str| project.write("catamaran.toml", &CONFIG.replace(from, to));
-    let cases: [(Edit<'_>, Edit<'_>, &[&str]); 7] = [
+    let cases: [(Edit<'_>, Edit<'_>, &[&str]); 8] = [
         (
             &|| project.write("src/new", "new"),
             &|| fs::remove_file(project.path("src/new")).expect("it was there"),
@@ -64,6 +64,12 @@ fn it_names_the_input_that_changed() {
         (&|| config("hello", "good day"), &|| config("", ""), &["dockerfile web/Dockerfile.tpl changed"]),
         (&|| config("labels = { a = \"b\" }\n", ""), &|| config("", ""), &["label a removed"]),
         (&|| config("VERSION = \"1\" }", "VERSION = \"1\", MORE = \"x\" }"), &|| config("", ""), &["arg MORE added"]),
+        // It would take the place of a stage of its name, whether a file of it is read or not.
+        (
+            &|| config("extra = \"extra\"", "extra = \"extra\", last = \"extra\""),
+            &|| config("", ""),
+            &["context last added"],
+        ),
     ];
     for (edit, undo, expected) in cases {
         edit();

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use super::{Fingerprint, Input, InputKind, Read};
 use crate::base::{CellId, ComponentName, Descriptor, Digest, NetworkMode, SolveOptions};
 use crate::engine::buildkit::SETTINGS;
 use crate::engine::{ContextReads, RenderedFile};
-use crate::plan::{Base, Cell, CellBuild, ContextSource, Plan};
+use crate::plan::{Base, Cell, CellBuild, ContextSource, Plan, RenderedTemplate};
 use crate::run::cell::{always_excluded, ignore_candidates};
-use crate::run::templates::rendered_files;
+use crate::run::templates::{is_rendered, rendered_files};
 use crate::run::{Bases, StateDir, services};
 
 /// Where the inputs of one cell come from, and those that are known without looking at any context.
@@ -25,8 +26,11 @@ pub(in crate::run) struct Sources {
     images: Vec<(InputKind, String, CellId)>,
     /// Directories that the builder may read, the main context first.
     directories: Vec<Directory>,
-    /// The Dockerfile, where it is built from as it lies there.
-    dockerfile: Option<PathBuf>,
+    /// The Dockerfile, where it is built from as it lies there, and what it was when it was looked at.
+    dockerfile: Option<(PathBuf, Digest)>,
+    /// Files that the builder gets rendered, where they are written to, and what they were rendered to.
+    templates: Vec<Arc<RenderedTemplate>>,
+    state: StateDir,
     /// Files beside the Dockerfile that come before the context's ignore file.
     ignore: Vec<PathBuf>,
 }
@@ -60,7 +64,7 @@ impl Sources {
         let name = shown(&build.dockerfile, &plan.root);
         let text = match &build.rendered {
             Some(text) => Digest::of(text.as_bytes()),
-            None => Digest::of(fs::read(&build.dockerfile).map_err(|error| format!("cannot read `{name}`: {error}"))?),
+            None => dockerfile_digest(&build.dockerfile).map_err(|error| format!("cannot read `{name}`: {error}"))?,
         };
         own.push(Input { kind: InputKind::Dockerfile, name, digest: text });
         let declared = plan.component(&cell.id.component).map(|component| component.foreign.as_slice());
@@ -99,7 +103,9 @@ impl Sources {
             own,
             images: images(plan, cell, build),
             directories,
-            dockerfile: build.rendered.is_none().then(|| build.dockerfile.clone()),
+            dockerfile: build.rendered.is_none().then(|| (build.dockerfile.clone(), text)),
+            templates: build.templates.clone(),
+            state: state.clone(),
             ignore: ignore_candidates(&build.dockerfile),
         })
     }
@@ -179,13 +185,37 @@ impl Sources {
                 }
             }
         }
-        let texts = self.dockerfile.iter().chain(&self.ignore).map(PathBuf::as_path);
+        let dockerfile = self.dockerfile.as_ref().map(|(path, _)| path);
+        let texts = dockerfile.into_iter().chain(&self.ignore).map(PathBuf::as_path);
         let main = self.directory(None).map(|directory| directory.path.join(IGNORE_FILE));
         if let Some(path) = texts.chain(main.as_deref()).find(|path| !is_settled(path, settled)) {
             unsettled = Some(format!("`{}` changed while it was built", path.display()));
         }
+        // It was looked at before the builder began to read, perhaps long before: services and other cells come first.
+        if let Some((path, digest)) = &self.dockerfile
+            && dockerfile_digest(path).ok() != Some(*digest)
+        {
+            unsettled = Some(format!("`{}` changed before it was built", path.display()));
+        }
+        let rendered = self.directories.iter().flat_map(|directory| &directory.rendered);
+        let other = |template: &&Arc<RenderedTemplate>| !is_rendered(&self.state, template, rendered.clone());
+        if let (false, Some(template)) = (self.directories.is_empty(), self.templates.iter().find(other)) {
+            unsettled = Some(format!("`{}` changed before it was built", template.path.display()));
+        }
         Fingerprint::new(inputs, reads, unsettled)
     }
+}
+
+/// A Dockerfile over this is none: the builder takes no message of this size.
+const DOCKERFILE_LIMIT: u64 = 16 << 20;
+
+fn dockerfile_digest(path: &Path) -> io::Result<Digest> {
+    let mut text = Vec::new();
+    fs::File::open(path)?.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > DOCKERFILE_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 16 MiB"));
+    }
+    Ok(Digest::of(text))
 }
 
 /// Whether a file was not changed at or after `settled`; one that is not there was not.
@@ -253,7 +283,10 @@ fn settings(plan: &Plan, build: &CellBuild) -> Vec<Input> {
     }
     let named = build.contexts.iter().filter_map(|context| match &context.source {
         ContextSource::Remote(url) => Some(Input::new(InputKind::Context, &context.name, url)),
-        ContextSource::Cell(_) | ContextSource::Directory(_) => None,
+        // Its files are inputs of their own, where the builder reads any. That there is one counts in any case: it takes the
+        // place of a stage or an image of its name.
+        ContextSource::Directory(_) => Some(Input::new(InputKind::Context, &context.name, "directory")),
+        ContextSource::Cell(_) => None,
     });
     own.extend(named);
     own

@@ -357,7 +357,9 @@ impl Settings {
 
     /// What the builder must know of the registries that bases come from.
     fn registry_rules(&self, plan: &Plan) -> Vec<RegistryRule> {
-        let bases = plan.cells.iter().filter_map(|cell| cell.build()).flat_map(|build| &build.bases);
+        let builds = plan.cells.iter().filter_map(|cell| cell.build());
+        // The builder pulls the image that reads the Dockerfile, too.
+        let bases = builds.flat_map(|build| build.bases.iter().chain(&build.frontend));
         let mut hosts: Vec<String> = bases.map(|base| base.reference.repository().host().to_owned()).collect();
         let builds = plan.cells.iter().filter_map(|cell| cell.build());
         let caches = builds.flat_map(|build| build.options.cache_from.iter().chain(&build.options.cache_to));

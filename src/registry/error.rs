@@ -213,6 +213,30 @@ impl RegistryError {
         Some(if rest.is_empty() { first } else { Self::Several { first: Box::new(first), rest } })
     }
 
+    /// Whether the same may go well later without anybody changing what was asked for: a network, a limit, a login, a disk
+    /// of ours. Of several errors one is enough: what the others would come to is not known either.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Self::Several { first, rest } => first.passes() || rest.iter().any(Self::passes),
+            Self::Mixed { source, .. } => source.passes(),
+            Self::Network { .. }
+            | Self::Stalled { .. }
+            | Self::RateLimited { .. }
+            | Self::Refused { status: 500.., .. }
+            | Self::Auth { .. }
+            | Self::Credentials(_) => true,
+            error => error.is_local(),
+        }
+    }
+
+    /// Whether a registry said of this, or of one of several, that we may not.
+    pub(super) fn denies(&self) -> bool {
+        match self {
+            Self::Several { first, rest } => first.denies() || rest.iter().any(Self::denies),
+            error => matches!(error, Self::Denied { .. }),
+        }
+    }
+
     /// Whether the other side is what failed, so that other work at other hosts may still go well.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Journal { .. } | Self::Cancelled | Self::Setup { .. } | Self::Ca { .. })

@@ -185,6 +185,8 @@ impl Journal {
         file.write_all(text.as_bytes()).map_err(failed)?;
         file.as_file().sync_data().map_err(failed)?;
         file.persist(&inner.path).map_err(|error| failed(error.error))?;
+        // Else a power cut may bring the old file back, with a release as moving that is not.
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         inner.file = None;
         inner.state.confirmed.retain(|_, at| *at >= oldest);
         Ok(())

@@ -188,14 +188,17 @@ async fn move_tags(
     journal: Option<&Journal>,
 ) -> Result<Duration, RegistryError> {
     let Some(journal) = journal.filter(|_| !moves.is_empty()) else {
-        return tags::move_all(client, items, moves).await;
+        return tags::move_all(client, items, moves).await.map_err(|unmoved| unmoved.error);
     };
     journal.begin_moving(moves.iter().map(|tag| tag.note(items)).collect())?;
-    let moved = tags::move_all(client, items, moves).await;
-    if !matches!(moved, Err(RegistryError::Mixed { .. })) {
-        journal.settled()?;
+    match tags::move_all(client, items, moves).await {
+        // Left for the next run, which looks at the tags before anything else.
+        Err(unmoved) if unmoved.open => Err(unmoved.error),
+        moved => {
+            journal.settled()?;
+            moved.map_err(|unmoved| unmoved.error)
+        }
     }
-    moved
 }
 
 /// One name, one meaning: a release must not move a tag twice.

@@ -1,11 +1,13 @@
 use serde::Serialize;
 
 use super::auth::Scopes;
+use super::client::Target;
 use super::journal::{Journal, MovingTag};
 use super::manifest::Put;
 use super::push::at_once;
-use super::{RegistryClient, RegistryError};
-use crate::base::{Digest, ErrorClass, Failure as _};
+use super::tags::{in_order, is_list};
+use super::{Answer, Fetched, RegistryClient, RegistryError};
+use crate::base::Digest;
 
 /// What became of a release whose tags an earlier process left half moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,13 +78,14 @@ pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option
     } else {
         match all_to(client, &old, |tag| Some(tag.new)).await {
             Ok(()) => Settled::Finished,
-            Err(error) if passes(&error) => return Err(error),
+            Err(error) if error.passes() => return Err(error),
             Err(_) => {
                 // Some of them may have moved just now: all are put back that were not where they were before.
                 let mixed: Vec<&Seen> = new.iter().chain(&old).copied().collect();
                 match all_to(client, &mixed, |tag| tag.old).await {
                     Ok(()) => Settled::Reverted,
-                    Err(error) if passes(&error) => return Err(error),
+                    // An account that may move tags in neither direction says nothing about the next one.
+                    Err(error) if error.passes() || error.denies() => return Err(error),
                     Err(_) => {
                         left_alone.extend(mixed.iter().map(|seen| seen.name()));
                         Settled::Stuck
@@ -96,12 +99,6 @@ pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option
     Ok(Some(Settlement { outcome, tags: count, left_alone }))
 }
 
-/// Whether the same may go well later, so that giving up for good would be wrong.
-fn passes(error: &RegistryError) -> bool {
-    matches!(error.class(), ErrorClass::Network | ErrorClass::RateLimited)
-        || matches!(error, RegistryError::Refused { status: 500.., .. })
-}
-
 /// Makes every tag show what `goal` says, out of what its registry holds.
 async fn all_to(
     client: &RegistryClient,
@@ -109,29 +106,53 @@ async fn all_to(
     goal: impl Fn(&MovingTag) -> Option<Digest>,
 ) -> Result<(), RegistryError> {
     let goals: Vec<(&MovingTag, Option<Digest>)> = tags.iter().map(|seen| (&seen.tag, goal(&seen.tag))).collect();
-    at_once(goals, |(tag, goal)| async move {
-        let target = client.target(&tag.repository);
-        let scopes = Scopes::push(&target.path);
-        let shown = client.head_manifest(&target, tag.tag.as_str(), &scopes).await?;
-        if shown == goal {
-            return Ok(());
+    // Failures are values here: what can be moved is moved, whatever became of the rest.
+    let looked = at_once(goals, |(tag, goal)| async move { Ok((tag, to_move(client, tag, goal).await)) }).await?;
+    let mut moves = Vec::new();
+    let mut failed = Vec::new();
+    for (tag, manifest) in looked {
+        match manifest {
+            Ok(Some(manifest)) => moves.push((tag, manifest)),
+            Ok(None) => {}
+            Err(error) => failed.push(error),
         }
-        let refused = |answer| RegistryError::Refused {
-            host: target.host.name.clone(),
-            action: format!("move the tag `{}:{}`", target.path, tag.tag),
-            status: 400,
-            answer,
-        };
-        // The protocol has no way to take back a tag that registries agree on.
-        let Some(digest) = goal else { return Err(refused(super::Answer::default())) };
-        let manifest = client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await?;
-        match client.put_manifest(&target, tag.tag.as_str(), &manifest, &scopes).await? {
+    }
+    let place = |(tag, manifest): &(&MovingTag, Fetched)| (tag.repository.to_string(), is_list(&manifest.descriptor));
+    let moved = in_order(moves, place, |(tag, manifest)| async move {
+        let target = client.target(&tag.repository);
+        match client.put_manifest(&target, tag.tag.as_str(), &manifest, &Scopes::push(&target.path)).await? {
             Put::Stored => Ok(()),
-            Put::Incomplete(answer) => Err(refused(answer)),
+            Put::Incomplete(answer) => Err(refused(&target, tag, answer)),
         }
     })
-    .await
-    .map(drop)
+    .await;
+    failed.extend(moved.into_iter().filter_map(Result::err));
+    RegistryError::of_many(failed).map_or(Ok(()), Err)
+}
+
+/// The manifest that a tag has to be given so that it shows `goal`; `None` if it shows that already.
+async fn to_move(
+    client: &RegistryClient,
+    tag: &MovingTag,
+    goal: Option<Digest>,
+) -> Result<Option<Fetched>, RegistryError> {
+    let target = client.target(&tag.repository);
+    let scopes = Scopes::push(&target.path);
+    if client.head_manifest(&target, tag.tag.as_str(), &scopes).await? == goal {
+        return Ok(None);
+    }
+    // The protocol has no way to take back a tag that registries agree on.
+    let Some(digest) = goal else { return Err(refused(&target, tag, Answer::default())) };
+    client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await.map(Some)
+}
+
+fn refused(target: &Target, tag: &MovingTag, answer: Answer) -> RegistryError {
+    RegistryError::Refused {
+        host: target.host.name.clone(),
+        action: format!("move the tag `{}:{}`", target.path, tag.tag),
+        status: 400,
+        answer,
+    }
 }
 
 impl Settlement {

@@ -6,7 +6,7 @@ use super::journal::MovingTag;
 use super::manifest::Put;
 use super::push::{Item, at_once};
 use super::{Answer, RegistryClient, RegistryError};
-use crate::base::{Digest, Tag, media_type};
+use crate::base::{Descriptor, Digest, Tag, media_type};
 
 /// A tag that has to move.
 #[derive(Debug, Clone)]
@@ -70,15 +70,12 @@ pub(super) async fn look_again(
 /// Moves every tag, as nearly at once as the registries allow; all or none, as far as that is in our hands.
 ///
 /// Everything that the tags will show is at its registry already, so each move is one small request. If one fails for good,
-/// those that went through are put back to what they showed. Returns the time between the first and the last move, in
+/// those that went through are put back to what they showed. One whose answer was lost may have gone through too: it is
+/// looked at again, and if that tells nothing either the release stays open. Returns the time between the first and the last move, in
 /// which a reader could see some tags old and some new.
-pub(super) async fn move_all(
-    client: &RegistryClient,
-    items: &[Item],
-    moves: &[TagMove],
-) -> Result<Duration, RegistryError> {
+pub(super) async fn move_all(client: &RegistryClient, items: &[Item], moves: &[TagMove]) -> Result<Duration, Unmoved> {
     let moves: Vec<&TagMove> = moves.iter().collect();
-    let results = at_once_kept(items, &moves, |tag| move_one(client, &items[tag.item], tag)).await;
+    let results = at_once_kept(items, moves, |tag| move_one(client, &items[tag.item], tag)).await;
     let mut moved = Vec::new();
     let mut failed = Vec::new();
     for (tag, result) in results {
@@ -89,12 +86,40 @@ pub(super) async fn move_all(
     }
     let times = || moved.iter().map(|(_, at)| *at);
     let window = times().max().zip(times().min()).map_or(Duration::ZERO, |(last, first)| last - first);
-    let left: Vec<&TagMove> = failed.iter().map(|(tag, _)| *tag).collect();
+    let mut moved: Vec<&TagMove> = moved.into_iter().map(|(tag, _)| tag).collect();
+    let (unsure, mut left): (Vec<_>, Vec<_>) = failed.iter().partition(|(_, error)| error.passes());
+    let looks = at_once_kept(items, unsure.iter().map(|(tag, _)| *tag).collect(), |tag| shows_new(client, items, tag));
+    let mut unknown = false;
+    for (tag, shows_new) in looks.await {
+        match shows_new {
+            Ok(true) => moved.push(tag),
+            known => {
+                unknown |= known.is_err();
+                left.extend(failed.iter().find(|(other, _)| std::ptr::eq(*other, tag)));
+            }
+        }
+    }
+    let left: Vec<&TagMove> = left.into_iter().map(|(tag, _)| *tag).collect();
     let Some(cause) = RegistryError::of_many(failed.into_iter().map(|(_, error)| error).collect()) else {
         return Ok(window);
     };
-    let moved: Vec<&TagMove> = moved.into_iter().map(|(tag, _)| tag).collect();
-    put_back(client, items, moved, left, cause).await
+    let error = put_back(client, items, moved, left, cause).await;
+    let open = unknown || matches!(error, RegistryError::Mixed { .. });
+    Err(Unmoved { error, open })
+}
+
+/// Why tags did not move.
+#[derive(Debug)]
+pub(super) struct Unmoved {
+    pub(super) error: RegistryError,
+    /// Whether some of them show the new release, or may show it: then a later run has to look.
+    pub(super) open: bool,
+}
+
+async fn shows_new(client: &RegistryClient, items: &[Item], tag: &TagMove) -> Result<bool, RegistryError> {
+    let item = &items[tag.item];
+    let shows = client.head_manifest(&item.target, tag.tag.as_str(), &Scopes::push(&item.target.path)).await?;
+    Ok(shows == Some(item.release.index.digest))
 }
 
 async fn move_one(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result<Instant, RegistryError> {
@@ -111,7 +136,7 @@ async fn move_one(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result
     }
 }
 
-/// Undoes the moves that went through after another one failed for good. Always an error; which one says what is left.
+/// Undoes the moves that went through after another one failed for good. The error says what is left.
 ///
 /// A tag that was not there before stays: the protocol has no way to take back a tag that registries agree on, and one
 /// that deletes by tag may delete the manifest.
@@ -121,17 +146,17 @@ async fn put_back(
     moved: Vec<&TagMove>,
     left: Vec<&TagMove>,
     cause: RegistryError,
-) -> Result<Duration, RegistryError> {
+) -> RegistryError {
     let named = |tag: &TagMove| items[tag.item].release.repository.tagged(tag.tag.clone()).to_string();
-    let results = at_once_kept(items, &moved, |tag| restore(client, &items[tag.item], tag)).await;
+    let results = at_once_kept(items, moved, |tag| restore(client, &items[tag.item], tag)).await;
     let still: Vec<String> =
         results.iter().filter(|(_, result)| !matches!(result, Ok(true))).map(|(tag, _)| named(tag)).collect();
     if still.is_empty() {
-        return Err(cause);
+        return cause;
     }
     let left = left.iter().map(|tag| named(tag));
     let restored = results.iter().filter(|(_, result)| matches!(result, Ok(true))).map(|(tag, _)| named(tag));
-    Err(RegistryError::Mixed { moved: still, left: left.chain(restored).collect(), source: Box::new(cause) })
+    RegistryError::Mixed { moved: still, left: left.chain(restored).collect(), source: Box::new(cause) }
 }
 
 /// Puts one tag back; `false` if there is nothing to put back to.
@@ -154,32 +179,54 @@ fn refused(item: &Item, tag: &str, answer: Answer) -> RegistryError {
     }
 }
 
-/// Works on all repositories at once, and on the tags of one after the other: those of single images before those of indexes.
-/// Each result stands beside its tag: here it matters which ones failed.
-///
-/// distribution writes the link of a manifest's revision again for each tag that it gets. An index that is checked at that very
-/// moment finds an empty link, and is refused for an image that is there.
+/// [`in_order`] for the tags of `items`. Each result stands beside its tag: here it matters which ones failed.
 async fn at_once_kept<'a, T, F>(
     items: &[Item],
-    tags: &[&'a TagMove],
+    tags: Vec<&'a TagMove>,
     work: impl Fn(&'a TagMove) -> F,
 ) -> Vec<(&'a TagMove, Result<T, RegistryError>)>
 where
     F: Future<Output = Result<T, RegistryError>>,
 {
-    let mut repositories: BTreeMap<String, Vec<&'a TagMove>> = BTreeMap::new();
-    for &tag in tags {
-        repositories.entry(items[tag.item].release.repository.to_string()).or_default().push(tag);
+    let place = |tag: &&TagMove| {
+        let release = &items[tag.item].release;
+        (release.repository.to_string(), is_list(&release.index))
+    };
+    let work = &work;
+    in_order(tags, place, |tag| async move { (tag, work(tag).await) }).await
+}
+
+/// Whether it is an index, in either dialect.
+pub(super) fn is_list(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.media_type.as_str(), media_type::INDEX | media_type::DOCKER_LIST)
+}
+
+/// Works on all repositories at once, and on the tags of one after the other: those of single images before those of indexes.
+/// `place` tells the repository, and whether it is an index.
+///
+/// distribution writes the link of a manifest's revision again for each tag that it gets. An index that is checked at that very
+/// moment finds an empty link, and is refused for an image that is there.
+pub(super) async fn in_order<I, T, F>(
+    tags: Vec<I>,
+    place: impl Fn(&I) -> (String, bool),
+    work: impl Fn(I) -> F,
+) -> Vec<T>
+where
+    F: Future<Output = T>,
+{
+    let mut repositories: BTreeMap<String, Vec<(bool, I)>> = BTreeMap::new();
+    for tag in tags {
+        let (repository, list) = place(&tag);
+        repositories.entry(repository).or_default().push((list, tag));
     }
     for tags in repositories.values_mut() {
-        let kind = |tag: &&TagMove| items[tag.item].release.index.media_type.as_str();
-        tags.sort_by_key(|tag| matches!(kind(tag), media_type::INDEX | media_type::DOCKER_LIST));
+        tags.sort_by_key(|(list, _)| *list);
     }
     let work = &work;
-    let all = at_once(repositories.into_values().collect(), |tags: Vec<&'a TagMove>| async move {
+    let all = at_once(repositories.into_values().collect(), |tags: Vec<(bool, I)>| async move {
         let mut results = Vec::with_capacity(tags.len());
-        for tag in tags {
-            results.push((tag, work(tag).await));
+        for (_, tag) in tags {
+            results.push(work(tag).await);
         }
         Ok(results)
     });

@@ -349,3 +349,45 @@ async fn a_mix_that_may_not_be_finished_is_reverted() {
     assert_eq!(case.shows(&case.old), [true; 4], "{:?}", receipt.settled);
     assert!(receipt.warnings.iter().any(|warning| warning.contains("put back")), "{:?}", receipt.warnings);
 }
+
+#[tokio::test]
+async fn an_account_that_may_not_move_tags_leaves_the_mix_to_the_next() {
+    let images = Arc::new(Images::new());
+    let case = Case::over(Arc::clone(&images)).await;
+    let folder = stopped(&case, 2).await;
+    case.registry.always("PUT", "/manifests/stable", Act::Answer(403, Vec::new(), error_body("DENIED")));
+    let aside = images.release(&format!("{}/aside", case.registry.address), &["base"], "1", &[]);
+    let error = with_journal(&case, folder.path(), &aside).await.expect_err("denied");
+    assert_eq!(error.class(), ErrorClass::Auth, "{error}");
+    case.registry.calm_down();
+    // Two tags refuse for two reasons: one of them may pass.
+    let left = case.shows(&case.new).iter().position(|new| !*new).expect("a mix");
+    let broken: &'static str = format!("/fleet/{}/manifests/stable", NAMES[left]).leak();
+    case.registry.always("PUT", broken, Act::Answer(503, Vec::new(), Vec::new()));
+    case.registry.always("PUT", "/manifests/stable", Act::Answer(409, Vec::new(), error_body("TAG_IMMUTABLE")));
+    with_journal(&case, folder.path(), &aside).await.expect_err("one of them may go well later");
+    case.registry.calm_down();
+    let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+    assert!(receipt.settled.is_some());
+    assert_eq!(case.shows(&case.new), [true; 4]);
+}
+
+#[tokio::test]
+async fn a_tag_whose_answer_was_lost_is_looked_at_by_the_next_push() {
+    let images = Arc::new(Images::new());
+    let case = Case::over(Arc::clone(&images)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let lost = "/fleet/base/manifests/stable";
+    case.registry.always("PUT", lost, Act::DoneThenCut);
+    // Seen at the beginning and before the tags move, and not after.
+    case.registry.script("HEAD", lost, 2, usize::MAX, Act::Answer(503, Vec::new(), Vec::new()));
+    let error = with_journal(&case, folder.path(), &case.new).await.expect_err("not known");
+    assert_eq!(error.class(), ErrorClass::Network, "{error}");
+    let new = case.shows(&case.new);
+    assert_eq!(new.iter().filter(|new| **new).count(), 1, "the others were put back");
+    case.registry.calm_down();
+    let aside = images.release(&format!("{}/aside", case.registry.address), &["base"], "1", &[]);
+    let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+    assert!(receipt.settled.is_some(), "the journal was kept open");
+    assert_eq!(case.shows(&case.new), [true; 4]);
+}

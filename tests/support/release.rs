@@ -1,16 +1,19 @@
 //! Small releases in a layout, made by hand: no code of the program decides what they look like.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catamaran::base::{CredentialFuture, CredentialSource, Credentials, Descriptor, Digest, Secret, media_type};
+use catamaran::base::{
+    CredentialFuture, CredentialSource, Credentials, Descriptor, Digest, DigestHasher, Secret, media_type,
+};
 use catamaran::registry::{
     NoCredentials, RegistryClient, RegistryOptions, Release, ReleaseItem, RetryPolicy, Timeouts,
 };
 use catamaran::store::{BlobSource as _, BlobWriter, Layout};
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use tempfile::TempDir;
@@ -92,12 +95,30 @@ impl Images {
         Descriptor::new(media_type::LAYER_GZIP, digest, size)
     }
 
+    /// The digest of what is in a layer; its own for what only calls itself one, or is not here.
+    fn diff_id(&self, layer: &Descriptor) -> Digest {
+        let path = self.layout.root().join("blobs/sha256").join(layer.digest.hex());
+        let Ok(file) = std::fs::File::open(path) else { return layer.digest };
+        let mut archive = GzDecoder::new(file);
+        if archive.header().is_none() {
+            return layer.digest;
+        }
+        let mut hasher = DigestHasher::new();
+        let mut block = vec![0; 1 << 16];
+        loop {
+            match archive.read(&mut block).expect("a whole archive") {
+                0 => return hasher.finish(),
+                length => hasher.update(&block[..length]),
+            }
+        }
+    }
+
     /// An image of one platform: `os/architecture`.
     pub(crate) fn manifest(&self, name: &str, platform: &str, layers: &[Descriptor]) -> Descriptor {
         let (os, architecture) = platform.split_once('/').expect("os/architecture");
         let config = json!({
             "architecture": architecture, "os": os, "config": {"Labels": {"name": name}},
-            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()}
+            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| self.diff_id(layer)).collect::<Vec<_>>()}
         });
         let config = self.layout.put(media_type::CONFIG, config.to_string().as_bytes()).expect("a blob");
         let manifest = json!({

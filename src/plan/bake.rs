@@ -4,7 +4,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{CellBuild, Component, ContextSource, Plan};
-use crate::base::{CellId, ComponentName, NetworkMode, Platform, SolveOptions};
+use crate::base::{CellId, ComponentName, NetworkMode, Platform, SolveOptions, shown_url};
 use crate::config::{Project, SecretSpec};
 
 /// The plan as a bake file in JSON that builds the same images: a target for each component, or for each of its platforms
@@ -90,7 +90,7 @@ fn target(plan: &Plan, build: &CellBuild, names: &BTreeMap<&CellId, String>) -> 
     };
     let source = |source: &ContextSource| match source {
         ContextSource::Directory(path) => relative(path, &plan.root),
-        ContextSource::Remote(url) => escaped(url),
+        ContextSource::Remote(url) => escaped(&shown_url(url)),
         ContextSource::Cell(other) => format!("target:{}", names.get(other).map_or("", String::as_str)),
     };
     set("context", json!(source(&build.context)));

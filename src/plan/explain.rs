@@ -1,4 +1,4 @@
-use crate::base::{ComponentName, Span};
+use crate::base::{ComponentName, Span, shown_url};
 use crate::config::{ComponentSpec, ContextRef, Project, SecretSpec};
 
 /// One setting of a component and where it was written.
@@ -42,7 +42,7 @@ fn context(project: &Project, value: &ContextRef) -> String {
         ContextRef::Component(name) => format!("component:{name}"),
         ContextRef::Directory(path) if *path == project.root => ".".to_owned(),
         ContextRef::Directory(path) => path.strip_prefix(&project.root).unwrap_or(path).display().to_string(),
-        ContextRef::Remote(url) => url.clone(),
+        ContextRef::Remote(url) => shown_url(url).into_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use super::prefetch::stored_image;
 use super::wanted::is_local;
 use super::{Bases, RunError};
-use crate::base::{Descriptor, Digest, Platform, Reference};
+use crate::base::{Descriptor, Digest, Platform, Reference, shown_url};
 use crate::engine::NamedContext;
 use crate::plan::{Base, Cell, CellBuild, CellWork, ContextSource, Plan};
 use crate::store::Layout;
@@ -188,7 +188,11 @@ const PREFETCH: &str = "run `catamaran prefetch` where there is a network";
 
 fn remote(cell: &Cell, url: &str) -> RunError {
     RunError::NotHere {
-        what: format!("`{}` takes a context from `{url}`, which the builder would fetch", cell.id.component),
+        what: format!(
+            "`{}` takes a context from `{}`, which the builder would fetch",
+            cell.id.component,
+            shown_url(url)
+        ),
         help: "build without `--offline`, or take the context from a directory".to_owned(),
         span: None,
     }

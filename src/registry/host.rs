@@ -75,9 +75,11 @@ pub(super) enum Speech {
     Tls,
     /// Plain, because the user allowed it for this host.
     Plain,
-    /// TLS if it speaks it, else plain: loopback, where nobody can stand between, so that nothing is lost by asking, and
-    /// hosts that `registries.conf` calls insecure.
+    /// TLS if it speaks it, else plain: loopback, where nobody can stand between, so that nothing is lost by asking.
     AsItSpeaks,
+    /// The same, but plain only to pull without a login: hosts that `registries.conf` calls insecure. Its rules are about
+    /// pulls, whose bytes a digest checks; whoever stands between must get neither a password nor a release.
+    PullsAsItSpeaks,
 }
 
 impl Scheme {
@@ -97,8 +99,10 @@ impl Host {
         let authority = if name == "docker.io" { DOCKER_HUB_API } else { name };
         let speech = if options.plain_http.iter().any(|plain| names_host(plain, authority)) {
             Speech::Plain
-        } else if is_loopback(authority) || options.sources.is_insecure(name) {
+        } else if is_loopback(authority) {
             Speech::AsItSpeaks
+        } else if options.sources.is_insecure(name) {
+            Speech::PullsAsItSpeaks
         } else {
             Speech::Tls
         };
@@ -115,6 +119,11 @@ impl Host {
             forgets: AtomicBool::new(false),
             auth: HostAuth::default(),
         }
+    }
+
+    /// Whether it turned out to speak no TLS, and nobody allowed more than pulls without a login that way.
+    pub(super) fn is_plain_for_pulls_only(&self) -> bool {
+        self.speech == Speech::PullsAsItSpeaks && self.found.get() == Some(&Scheme::Http)
     }
 
     /// Whether it was seen to forget an upload.

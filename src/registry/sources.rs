@@ -11,7 +11,8 @@ use crate::base::Repository;
 ///
 /// Of that file's words these are followed: `prefix`, `location`, `insecure`, `blocked`, `mirror-by-digest-only`, and of a
 /// mirror `location`, `insecure`, `pull-from-mirror`. Short names always mean Docker Hub, so search lists and aliases are
-/// not. `insecure` allows plain HTTP; a certificate that is shown is checked all the same. Pushes go where they are told.
+/// not. `insecure` allows plain HTTP for pulls without a login; a certificate that is shown is checked all the same. Pushes go
+/// where they are told.
 #[derive(Debug, Clone, Default)]
 pub struct PullSources {
     rules: Vec<Rule>,
@@ -122,7 +123,7 @@ impl PullSources {
         Ok(all)
     }
 
-    /// Whether plain HTTP with `host` is allowed.
+    /// Whether pulling from `host` over plain HTTP is allowed, without a login.
     pub(super) fn is_insecure(&self, host: &str) -> bool {
         let of = |location: &str| location.split('/').next() == Some(host);
         self.rules.iter().any(|rule| {

@@ -69,6 +69,9 @@ impl RegistryClient {
         scopes: &Scopes,
         action: &str,
     ) -> Result<Response, Trouble> {
+        if scopes.write() && host.is_plain_for_pulls_only() {
+            return Err(plain_for_pulls_only(host, action));
+        }
         let permit = host.permits.clone().acquire_owned().await.map_err(|_| closed(host))?;
         let mut grant = self.grant(host, scopes, action).await?;
         let mut refreshed = false;
@@ -204,7 +207,9 @@ impl RegistryClient {
         match host.speech {
             Speech::Tls => Ok(Scheme::Https),
             Speech::Plain => Ok(Scheme::Http),
-            Speech::AsItSpeaks => host.found.get_or_try_init(|| self.find_scheme(host)).await.copied(),
+            Speech::AsItSpeaks | Speech::PullsAsItSpeaks => {
+                host.found.get_or_try_init(|| self.find_scheme(host)).await.copied()
+            }
         }
     }
 
@@ -237,7 +242,7 @@ impl RegistryClient {
         let scheme = match host.speech {
             Speech::Tls => Some(Scheme::Https),
             Speech::Plain => Some(Scheme::Http),
-            Speech::AsItSpeaks => host.found.get().copied(),
+            Speech::AsItSpeaks | Speech::PullsAsItSpeaks => host.found.get().copied(),
         };
         scheme.and_then(|scheme| host.base(scheme)).is_some_and(|base| base.origin() == url.origin())
     }
@@ -257,9 +262,7 @@ impl RegistryClient {
 
     /// Whether plain HTTP with `authority` is allowed: loopback, or by the user's word.
     pub(super) fn may_be_plain(&self, authority: &str) -> bool {
-        is_loopback(authority)
-            || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
-            || self.options().sources.is_insecure(authority)
+        is_loopback(authority) || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
     }
 
     fn client_for(&self, url: &Url) -> &reqwest::Client {
@@ -270,6 +273,17 @@ impl RegistryClient {
 fn base(host: &Host, scheme: Scheme) -> Result<Url, RegistryError> {
     host.base(scheme)
         .ok_or_else(|| RegistryError::Name { name: host.name.clone(), reason: "it is not a registry host".to_owned() })
+}
+
+/// The error for what must not go without TLS to a host that `registries.conf` calls insecure.
+pub(super) fn plain_for_pulls_only(host: &Host, action: &str) -> Trouble {
+    Trouble::last(RegistryError::Network {
+        host: host.name.clone(),
+        action: action.to_owned(),
+        reason: "it speaks no TLS, which `insecure` in registries.conf allows for pulls without a login only"
+            .to_owned(),
+        help: Some(format!("allow it for this one host with `--plain-http {}`", host.name)),
+    })
 }
 
 fn closed(host: &Host) -> Trouble {

@@ -31,6 +31,11 @@ impl Scopes {
         self
     }
 
+    /// Whether anything is written.
+    pub(in crate::registry) fn write(&self) -> bool {
+        self.0.iter().any(|(_, access)| *access == Access::Push)
+    }
+
     /// Whether whoever may do this may do `other` too.
     pub(super) fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|(path, access)| self.0.iter().any(|(own, allowed)| own == path && allowed >= access))

@@ -17,6 +17,7 @@ use crate::registry::call::{Call, Payload};
 use crate::registry::host::{Host, authority_of};
 use crate::registry::pace::Tries;
 use crate::registry::response::Response;
+use crate::registry::transport::plain_for_pulls_only;
 use crate::registry::trouble::Trouble;
 use crate::registry::{RegistryClient, RegistryError};
 
@@ -146,6 +147,9 @@ impl RegistryClient {
         refused: Option<Instant>,
     ) -> Result<Grant, Trouble> {
         let credentials = self.credentials(host, scopes).await.map_err(Trouble::last)?;
+        if credentials.is_some() && host.is_plain_for_pulls_only() {
+            return Err(plain_for_pulls_only(host, action));
+        }
         match (challenge, credentials) {
             (_, Some(Credentials::RegistryToken(token))) => {
                 let header = header(&format!("Bearer {}", token.reveal()));
@@ -411,6 +415,9 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::{CredentialFuture, CredentialSource};
+    use crate::registry::host::{Scheme, Speech};
+    use crate::registry::{NoCredentials, RegistryOptions};
 
     #[test]
     fn a_challenge_adds_only_actions_on_our_own_repositories() {
@@ -439,5 +446,54 @@ mod tests {
             body,
             "service=reg&grant_type=refresh_token&client_id=catamaran&refresh_token=t%26ken&scope=repository%3Aa%3Apull+repository%3Ab%3Apull"
         );
+    }
+
+    const INSECURE: &str = "[[registry]]\nlocation = \"mirror.example\"\ninsecure = true\n";
+
+    struct Login;
+
+    impl CredentialSource for Login {
+        fn credentials<'a>(&'a self, _host: &'a str, _repository: Option<&'a str>) -> CredentialFuture<'a> {
+            let login = Credentials::Basic { username: "me".to_owned(), password: Secret::new("secret") };
+            Box::pin(async { Ok(Some(login)) })
+        }
+
+        fn places(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    fn client(credentials: Arc<dyn CredentialSource>, plain_http: &[&str]) -> RegistryClient {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), INSECURE).expect("written");
+        let mut options = RegistryOptions::new(credentials);
+        options.sources = crate::registry::PullSources::read(&[file.path().to_owned()]).expect("understood");
+        options.plain_http = plain_http.iter().map(|&host| host.to_owned()).collect();
+        RegistryClient::new(options).expect("a client")
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_insecure_for_pulls_gets_neither_a_push_nor_a_login() {
+        let client = client(Arc::new(Login), &[]);
+        let host = client.host("mirror.example");
+        assert_eq!(host.speech, Speech::PullsAsItSpeaks);
+        host.found.set(Scheme::Http).expect("not known yet");
+        assert!(!client.may_be_plain("mirror.example"), "no token server, no redirect from TLS");
+        let call = Call::new(Method::GET, client.url(&host, "a/manifests/1").await.expect("a URL"));
+        let pushed = client.ask_once(&host, &call, &Scopes::push("a"), "push").await;
+        let error = pushed.expect_err("a push").into_error().to_string();
+        assert!(error.contains("for pulls without a login only"), "{error}");
+        // As if a request had been answered with a challenge.
+        let refused =
+            client.authorize(&host, &Challenge::Basic, &Scopes::pull("a"), "pull", None).await.expect_err("a login");
+        assert!(refused.into_error().to_string().contains("for pulls without a login only"));
+    }
+
+    #[test]
+    fn the_users_word_allows_plain_http_for_everything() {
+        let client = client(Arc::new(NoCredentials), &["mirror.example"]);
+        assert_eq!(client.host("mirror.example").speech, Speech::Plain);
+        assert!(client.may_be_plain("mirror.example"));
     }
 }

@@ -61,6 +61,14 @@ pub enum EngineError {
         /// Last lines of its log, where it got so far.
         output: Vec<String>,
     },
+    /// The disk of the builder is full.
+    #[error("{}: the builder's disk is full", .step.as_deref().unwrap_or("it cannot be built"))]
+    BuilderDisk {
+        /// The step, where it is known.
+        step: Option<String>,
+        /// The builder's words.
+        message: String,
+    },
     /// The result is for another platform than was asked for.
     #[error("the image is for {found}, not {wanted}")]
     WrongPlatform {
@@ -159,7 +167,7 @@ impl Failure for EngineError {
             Self::Settings { .. } => ErrorClass::Config,
             Self::NoContext { .. } => ErrorClass::Preflight,
             Self::Base { .. } => ErrorClass::Refused,
-            Self::Context { disk: true, .. } => ErrorClass::Disk,
+            Self::Context { disk: true, .. } | Self::BuilderDisk { .. } => ErrorClass::Disk,
             Self::Store(error) => error.class(),
             Self::Cancelled { .. } | Self::ServiceCancelled { .. } => ErrorClass::Cancelled,
         }
@@ -191,7 +199,9 @@ impl Failure for EngineError {
 
     fn cause(&self) -> Option<String> {
         match self {
-            Self::Build { message, .. } | Self::StaleSnapshot { message } => Some(message.clone()),
+            Self::Build { message, .. } | Self::StaleSnapshot { message } | Self::BuilderDisk { message, .. } => {
+                Some(message.clone())
+            }
             _ => None,
         }
     }

@@ -400,7 +400,7 @@ error: nginx/arm64 failed at step 2 of 4: RUN apk add nginx
     #[test]
     fn a_configuration_error_shows_its_line_and_exit_code() {
         let text = SourceText::new("/p/catamaran.toml", "name = \"x\"\nplatforms = [\"linux/amd65\"]\n");
-        let shown = render_error(&Unknown(text.span(24..35)), &Style::plain("/p"), 2);
+        let shown = render_error(&Unknown(text.span(25..36)), &Style::plain("/p"), 2);
         let expected = "\
 error: unknown platform `amd65`
   where   catamaran.toml:2:15

@@ -145,6 +145,9 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
     }
     let message = words::clip(&message, MESSAGE_LIMIT);
     let excerpt = details.excerpt(request);
+    if is_disk_full(&message) && details.exit_code.is_none() {
+        return EngineError::BuilderDisk { step: step.map(Step::title), message };
+    }
     if let Some(image) = base_image(step, &message) {
         return EngineError::Base { image, message, excerpt };
     }
@@ -155,6 +158,12 @@ pub(super) fn judge(status: &Status, progress: &Progress, request: &BuildRequest
         excerpt,
         output: step.map(Step::output).unwrap_or_default(),
     }
+}
+
+/// Whether the daemon itself could not write. The kernel's words end the message; where a process of a step says them, its
+/// exit code is what the message is about, and the daemon tells that apart.
+fn is_disk_full(message: &str) -> bool {
+    message.trim_end().ends_with("no space left on device")
 }
 
 /// Whether a new snapshot's place was taken by a directory that the snapshotter's data base does not know. No detail says

@@ -79,3 +79,11 @@ fn a_snapshot_of_a_killed_daemon_is_told_from_other_renames() {
     assert!(!is_stale_snapshot(&words.replace("file exists", "no space left on device")));
     assert!(!is_stale_snapshot("failed to rename: rename /a /b: file exists"));
 }
+
+#[test]
+fn a_full_disk_of_the_builder_is_told_from_one_that_a_step_speaks_of() {
+    assert!(is_disk_full("failed to read dockerfile: write /root/cache.db: no space left on device"));
+    assert!(!is_disk_full(
+        "process \"/bin/sh -c echo no space left on device\" did not complete successfully: exit code: 1"
+    ));
+}

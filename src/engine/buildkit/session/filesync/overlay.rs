@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::relative;
 use crate::engine::RenderedFile;
@@ -24,6 +24,9 @@ impl Overlay {
         let root = fs::canonicalize(root)?;
         for one in rendered {
             let Ok(path) = one.path.strip_prefix(&root) else { continue };
+            if path.components().any(|part| !matches!(part, Component::Normal(_))) {
+                continue;
+            }
             let Some(name) = path.file_name() else { continue };
             let directory = path.parent().map(relative).unwrap_or_default();
             let files = overlay.directories.entry(directory).or_default();

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Inputs, Prepared};
 use super::cells::{Cells, planned, reused};
+use super::dependents::Dependents;
 use super::fingerprint::{Contents, Judgement, Standing, TICK, judge};
 use super::heal::{heal, open_layout};
 use super::indexes::{Joined, name_complete_indexes, whole_index};
@@ -125,6 +126,7 @@ async fn run(
     remember(&contents, events.as_ref());
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
     tell_reused(&fresh, selected.len(), state, events.as_ref());
+    let dependents = Arc::new(Dependents::new(whole, &selected));
     let selected = todo;
     let prepared = prepare_away((plan, whole, state), &selected, &options.inputs).await?;
     let platforms: Vec<Platform> =
@@ -152,7 +154,7 @@ async fn run(
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
             let services = Arc::new(Services::new(plan, &selected, state, Arc::clone(&logs), cancel));
-            let shared = Shared { mirror, scans: Arc::clone(&scans), services: Arc::clone(&services) };
+            let shared = Shared { mirror, scans: Arc::clone(&scans), services: Arc::clone(&services), dependents };
             let mut cells = Cells::new(&selected, prepared, &builders, shared, state, logs).judged(fresh, judged);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
             services.close().await;

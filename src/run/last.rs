@@ -66,6 +66,13 @@ impl LastRun {
         self.cells.extend(cells.into_iter().map(|cell| (cell.clone(), begun.clone())));
     }
 
+    /// These cells were made from an image of `made` that is not the newest any more.
+    pub(super) fn outdate(&mut self, cells: &[CellId], made: &CellId) {
+        let reason = Some(format!("{made}, which it is made from, was built anew"));
+        let ended = Ended { state: Some(CellState::Missing), reason };
+        self.cells.extend(cells.iter().map(|cell| (cell.clone(), ended.clone())));
+    }
+
     /// A run has ended so for these cells. Of one that is there nothing needs to be said.
     pub(super) fn end(&mut self, cells: &[CellReport]) {
         for report in cells {
@@ -110,6 +117,7 @@ impl LastRun {
                 None => "blocked in the last run".to_owned(),
             },
             Some(CellState::Cancelled) => about("cancelled in the last run"),
+            Some(CellState::Missing) => return ended.reason.clone(),
             Some(_) => return None,
             None => "the last run was stopped before it was there".to_owned(),
         })

@@ -10,6 +10,7 @@ mod cell;
 mod cells;
 mod copied;
 mod copy;
+mod dependents;
 mod error;
 mod fingerprint;
 mod heal;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
+use super::dependents::Dependents;
 use super::fingerprint::{Contents, Fingerprint, Sources};
 use super::mirror::Mirror;
 use super::posts::{Posts, execution_on};
@@ -67,6 +68,7 @@ pub(super) struct Shared {
     pub(super) mirror: Arc<Mirror>,
     pub(super) scans: Arc<Scans>,
     pub(super) services: Arc<Services>,
+    pub(super) dependents: Arc<Dependents>,
 }
 
 /// One cell's work, with everything it needs in hand.
@@ -119,10 +121,20 @@ impl CellTask {
     async fn keep(&self, made: Made) -> Result<Made, Box<dyn Failure>> {
         // Only now is everything that it names durable.
         let (record, state) = (made.record.clone(), self.state.clone());
-        tokio::task::spawn_blocking(move || record.save(&state))
+        let (dependents, id) = (Arc::clone(&self.shared.dependents), self.id.clone());
+        let work = move || {
+            let gone = dependents.forget(&state, &id, record.manifest.digest)?;
+            record.save(&state).map(|()| gone)
+        };
+        let gone = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| boxed(RunError::Internal { message: error.to_string() }))?
             .map_err(boxed)?;
+        if let Some(first) = gone.first() {
+            let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
+            let text = format!("{first}{more} was made from an older {}: missing until it is built again", self.id);
+            self.events.emit(Event::Warning { cell: None, text });
+        }
         Ok(made)
     }
 

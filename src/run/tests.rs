@@ -221,7 +221,7 @@ async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     let scans = Arc::new(scans::Scans::load(plan, state, &layout));
     let services =
         Arc::new(services::Services::new(plan, &selected, state, Arc::new(NoEvents), &CancellationToken::new()));
-    let shared = task::Shared { mirror, scans, services };
+    let shared = task::Shared { mirror, scans, services, dependents: Arc::default() };
     let mut cells = Cells::new(&selected, prepared, &builders, shared, state, Arc::new(NoEvents));
     cells.run(None, OnFailure::KeepGoing, &CancellationToken::new()).await.expect("the graph has no cycle");
     let mut outcome = cells.outcome(plan);

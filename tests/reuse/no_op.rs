@@ -191,6 +191,21 @@ fn a_dockerfile_that_changes_before_its_turn_is_no_known_input() {
 }
 
 #[test]
+fn what_was_made_from_an_older_image_is_a_hole() {
+    let project = two();
+    built(&project, &[]);
+    // The same image again changes nothing.
+    built(&project, &["base"]);
+    project.run(&["status"]).exits(0);
+    project.write("base/Dockerfile", &format!("{SHELL}ENV A=b\n"));
+    assert_eq!(built(&project, &["base"]), "base built");
+    let status = project.run(&["status"]).exits(4);
+    assert!(status.stdout.contains("was built anew"), "{}", status.stdout);
+    assert_eq!(built(&project, &[]), "base reused, web built");
+    project.run(&["status"]).exits(0);
+}
+
+#[test]
 fn a_run_that_is_stopped_leaves_holes_not_a_mix() {
     let project = two();
     built(&project, &[]);

@@ -107,6 +107,11 @@ impl Fingerprint {
         inputs.dedup();
         Self { inputs, reads, unsettled }
     }
+
+    /// Whether the image was made from something else than `digest` under this name.
+    pub(in crate::run) fn names_another(&self, kind: InputKind, name: &str, digest: Digest) -> bool {
+        self.inputs.iter().any(|input| input.kind == kind && input.name == name && input.digest != digest)
+    }
 }
 
 /// Reads a fingerprint where there is one that is understood: what a later version wrote must not cost the whole record.

@@ -19,7 +19,7 @@ pub(in crate::run) use input::lenient;
 pub use input::{Fingerprint, Input, InputKind};
 pub(in crate::run) use judge::{Judgement, judge};
 pub(in crate::run) use reads::Read;
-pub(in crate::run) use sources::Sources;
+pub(in crate::run) use sources::{Sources, images};
 
 #[cfg(test)]
 mod tests;

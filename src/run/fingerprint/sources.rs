@@ -292,7 +292,8 @@ fn settings(plan: &Plan, build: &CellBuild) -> Vec<Input> {
     own
 }
 
-fn images(plan: &Plan, cell: &Cell, build: &CellBuild) -> Vec<(InputKind, String, CellId)> {
+/// The images of other cells that a cell is made from: what each is to it, the name of that input, and the cell.
+pub(in crate::run) fn images(plan: &Plan, cell: &Cell, build: &CellBuild) -> Vec<(InputKind, String, CellId)> {
     let named = build.contexts.iter().map(|context| (context.name.as_str(), &context.source));
     let contexts = named.chain([("the main context", &build.context)]).filter_map(|(name, source)| match source {
         ContextSource::Cell(other) => {

@@ -25,6 +25,19 @@ pub(super) enum Mount {
     Impossible,
 }
 
+/// What a registry says that it holds of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is there, in its right size where the registry names one.
+    Whole,
+    /// It is not there.
+    Missing,
+    /// It is there with so many bytes, which are not those of the descriptor.
+    OtherSize(u64),
+    /// It does not say: some registries know no HEAD.
+    Unknown,
+}
+
 impl RegistryClient {
     /// Whether the repository has the blob, in its right size. What cannot be found out counts as no: sending a blob
     /// twice is a waste, leaving it out a broken image.
@@ -34,17 +47,31 @@ impl RegistryClient {
         descriptor: &Descriptor,
         scopes: &Scopes,
     ) -> Result<bool, RegistryError> {
+        Ok(self.look_at_blob(target, descriptor, scopes).await? == Held::Whole)
+    }
+
+    /// One HEAD: distribution-spec, "Checking if content exists in the registry".
+    pub(super) async fn look_at_blob(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        scopes: &Scopes,
+    ) -> Result<Held, RegistryError> {
         let action = format!("look for a blob in {}", target.path);
         let url = self.url(&target.host, &target.api(&format!("blobs/{}", descriptor.digest))).await?;
         let response = match self.ask(&target.host, &Call::new(Method::HEAD, url), scopes, &action).await {
             Ok(response) => response,
-            Err(RegistryError::Refused { .. }) => return Ok(false),
+            Err(RegistryError::Refused { .. }) => return Ok(Held::Unknown),
             Err(error) => return Err(error),
         };
         match response.status().as_u16() {
-            200 => Ok(response.content_length().is_none_or(|length| length == descriptor.size)),
+            200 => Ok(match response.content_length() {
+                Some(length) if length != descriptor.size => Held::OtherSize(length),
+                _ => Held::Whole,
+            }),
             403 => Err(response.refused().await),
-            _ => Ok(false),
+            404 => Ok(Held::Missing),
+            _ => Ok(Held::Unknown),
         }
     }
 

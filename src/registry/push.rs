@@ -158,8 +158,17 @@ async fn prepare(
     store_manifests(client, &items, transfer).await?;
     let readers = Readers::new(client, &items).await;
     let moves = tags::needed(&items);
-    let (images, tags) = tokio::join!(readers.read_images(&items), tags::look_again(client, &items, &moves));
-    images?;
+    let (images, resent, tags) = tokio::join!(
+        readers.read_images(&items),
+        Box::pin(transfer.confirm()),
+        tags::look_again(client, &items, &moves)
+    );
+    if resent? {
+        // What was read may have been what was sent anew.
+        readers.read_images(&items).await?;
+    } else {
+        images?;
+    }
     tags?;
     Ok((items, readers, moves))
 }

@@ -61,7 +61,7 @@ enum Finding {
 /// How long one small document may take, in time-outs of ours. It reads configs and manifests only.
 const PATIENCE: u32 = 2;
 /// How often something that was just stored is asked for until it shows.
-const LOOKS: u32 = 5;
+pub(super) const LOOKS: u32 = 5;
 
 impl Readers {
     /// Readers for every item that changes.

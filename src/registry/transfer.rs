@@ -3,17 +3,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::auth::Scopes;
-use super::blob::Mount;
+use super::blob::{Held, Mount};
 use super::call::Gauge;
 use super::client::Target;
 use super::journal::Journal;
 use super::meter::Meter;
 use super::mount_plan::{self, BlobJob, Needs};
 use super::push::{Item, at_once, so_many_at_once};
+use super::readback::LOOKS;
 use super::sessions::{FAREWELL, Sessions};
 use super::upload::Upload;
 use super::{PushReceipt, PushSource, RegistryClient, RegistryError};
-use crate::base::{Descriptor, ErrorClass, Failure as _};
+use crate::base::{Descriptor, Digest, ErrorClass, Failure as _};
 use crate::event::EventSink;
 use url::Url;
 
@@ -26,6 +27,8 @@ pub(super) struct Transfer {
     /// Sessions that the preflight opened, for the first blob of their repository; by what is shown of it.
     ready: Mutex<HashMap<String, Url>>,
     counts: Counts,
+    /// Blobs that were sent in this push, by what is shown of their repository and digest: they are looked at again.
+    sent: Mutex<BTreeMap<(String, Digest), (Target, Descriptor)>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -65,6 +68,7 @@ impl Transfer {
             sessions: Sessions::new(journal),
             ready: Mutex::default(),
             counts: Counts::default(),
+            sent: Mutex::default(),
             warnings: Mutex::default(),
         }
     }
@@ -191,6 +195,56 @@ impl Transfer {
         self.ensure(target, blob, None, None).await
     }
 
+    /// Looks at every blob that was sent: a registry may take one and not keep it, or keep a shorter one that it had and
+    /// say that it took ours. Such a blob is sent once more. Gives whether any was.
+    ///
+    /// What was found or mounted was looked at when it was.
+    pub(super) async fn confirm(&self) -> Result<bool, RegistryError> {
+        let sent = std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+        let again = at_once(sent.into_values().collect(), |(target, blob)| async move {
+            if matches!(self.look_again(&target, &blob).await?, Held::Whole | Held::Unknown) {
+                return Ok(false);
+            }
+            self.again(&target, &blob).await?;
+            match self.look_again(&target, &blob).await? {
+                Held::Whole | Held::Unknown => Ok(true),
+                Held::OtherSize(found) => Err(RegistryError::Integrity {
+                    what: format!("blob `{}` of `{}`", blob.digest, target.shown()),
+                    reason: format!(
+                        "the registry holds {found} bytes of {}, although it was sent twice; no tag was moved",
+                        blob.size
+                    ),
+                }),
+                Held::Missing => Err(RegistryError::Protocol {
+                    host: target.host.name.clone(),
+                    action: format!("store the blob `{}` of {} bytes in `{}`", blob.digest, blob.size, target.shown()),
+                    reason: "it took it twice and does not hold it; no tag was moved".to_owned(),
+                }),
+            }
+        });
+        Ok(again.await?.contains(&true))
+    }
+
+    fn remember_sent(&self, target: &Target, blob: &Descriptor) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.insert((target.shown(), blob.digest), (target.clone(), blob.clone()));
+    }
+
+    /// What the registry holds of a blob that it took; some show one only after a moment.
+    async fn look_again(&self, target: &Target, blob: &Descriptor) -> Result<Held, RegistryError> {
+        let scopes = Scopes::push(&target.path);
+        let retry = &self.client.options().retry;
+        let mut wait = retry.first_wait;
+        for _ in 1..LOOKS {
+            match self.client.look_at_blob(target, blob, &scopes).await? {
+                Held::Missing => tokio::time::sleep(wait).await,
+                held => return Ok(held),
+            }
+            wait = wait.saturating_mul(2).min(retry.longest_wait);
+        }
+        self.client.look_at_blob(target, blob, &scopes).await
+    }
+
     /// Makes sure that a repository has a blob: mounted from `source`, found there, or sent.
     async fn ensure(
         &self,
@@ -248,6 +302,7 @@ impl Transfer {
         let upload = Upload { target, source: &self.source, descriptor: blob, sessions: &self.sessions, gauge };
         Box::pin(client.upload(&upload, session.or(ready))).await?;
         self.counts.uploaded.fetch_add(1, Ordering::Relaxed);
+        self.remember_sent(target, blob);
         if target.host.self_mount.try_it() {
             self.learn_self_mount(target, blob).await?;
         }

@@ -613,7 +613,46 @@ async fn a_size_that_differs_is_not_there() {
     let mut changed = Case { release: case.release.clone(), ..case };
     changed.release.items[0].index = changed.images.image("base", "2", &[changed.images.raw("shared", 2 << 20)], 10);
     changed.registry.always("HEAD", "/blobs/", Act::Header("content-length", "5".to_owned()));
-    changed.push().await.expect("pushed");
+    let error = changed.push().await.expect_err("what is sent does not replace it");
+    assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
+    assert_ne!(changed.registry.tag("fleet/base", "1.0"), Some(changed.release.items[0].index.digest));
+}
+
+/// The shared blob in the repository that it is sent to.
+fn sent(case: &Case) -> String {
+    format!("/fleet/base/blobs/{}", case.shared)
+}
+
+#[tokio::test]
+async fn a_blob_that_is_taken_and_not_held_is_an_error() {
+    let case = Case::new().await;
+    case.registry.always("HEAD", &sent(&case), coded(404, "BLOB_UNKNOWN"));
+    let error = case.fails(ErrorClass::Refused, "it took it twice and does not hold it").await;
+    for part in [case.registry.address.as_str(), "fleet/base", &case.shared.to_string(), "2097152 bytes"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert_eq!(case.blob_puts(), 10, "sent once more, and not for ever");
+}
+
+#[tokio::test]
+async fn a_blob_that_is_held_too_short_is_sent_once_more() {
+    let case = Case::new().await;
+    // The first look is before it is sent.
+    case.registry.script("HEAD", &sent(&case), 1, 2, Act::Header("content-length", "5".to_owned()));
+    case.arrives().await;
+    assert_eq!(case.blob_puts(), 10);
+}
+
+#[tokio::test]
+async fn a_blob_that_stays_too_short_behind_an_unchanged_tag_is_not_called_mended() {
+    let case = Case::new().await;
+    case.arrives().await;
+    case.registry.calm_down();
+    case.registry.always("HEAD", &sent(&case), Act::Header("content-length", "5".to_owned()));
+    let error = case.push().await.expect_err("it is still too short");
+    assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
+    assert!(error.to_string().contains("holds 5 bytes of 2097152"), "{error}");
+    assert_eq!(case.blob_puts(), 2);
 }
 
 /// Path of the first image of the first item.

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::BundleError;
 use super::contents::{LockedImage, LockedPlatform};
 use super::header::blob_name;
-use crate::base::Platform;
+use crate::base::{ComponentName, Platform, Reference};
 
 /// An entry of a docker archive's `manifest.json`.
 #[derive(Serialize)]
@@ -19,8 +21,12 @@ struct DockerImage {
 /// Configs and layers are the blobs of the layout, no byte is there twice. A classic docker store knows one platform per
 /// name, so each platform has a name with its suffix, and the default platform, which comes first, the plain one as well
 /// (an image that lacks it: its first platform). It does not depend on the machine that writes it.
+///
+/// A name with a suffix may be the plain one of another image (`x:v1-amd64`). An importer would give it to whichever comes
+/// last, so that is refused.
 pub(super) fn docker_view(images: &[LockedImage], default: &Platform) -> Result<Vec<u8>, BundleError> {
     let mut view = Vec::new();
+    let mut taken: BTreeMap<String, &ComponentName> = BTreeMap::new();
     for image in images {
         let plain = image.platforms.iter().position(|one| one.platform == *default).unwrap_or(0);
         let in_order = |(at, _): &(usize, &LockedPlatform)| (*at != plain, *at);
@@ -35,11 +41,24 @@ pub(super) fn docker_view(images: &[LockedImage], default: &Platform) -> Result<
             if at == plain {
                 repo_tags.insert(0, tagged(image));
             }
+            for name in [Some(&suffixed), (at == plain).then_some(&image.reference)].into_iter().flatten() {
+                if let Some(first) = taken.insert(name.familiar(), &image.component) {
+                    return Err(shared(first, image, name));
+                }
+            }
             let layers = one.layers.iter().map(blob_name).collect();
             view.push(DockerImage { config: blob_name(&one.config), repo_tags, layers });
         }
     }
     Ok(serde_json::to_vec(&view).expect("strings always serialise"))
+}
+
+fn shared(first: &ComponentName, second: &LockedImage, name: &Reference) -> BundleError {
+    BundleError::SharedName {
+        first: first.clone(),
+        second: second.component.clone(),
+        name: if name.tag().is_some() { name.to_string() } else { format!("{name}:latest") },
+    }
 }
 
 /// Docker wants a tag in every name of an archive.

@@ -58,6 +58,16 @@ pub enum BundleError {
         /// The name.
         reference: Box<Reference>,
     },
+    /// Two images of a release would have one name for docker and podman, where each platform has a name of its own.
+    #[error("`{first}` and `{second}` would both be `{name}` for docker and podman")]
+    SharedName {
+        /// One component.
+        first: ComponentName,
+        /// The other.
+        second: ComponentName,
+        /// The name.
+        name: String,
+    },
     /// An image has a name that no importer can use.
     #[error("`{reference}` cannot name an image in a bundle")]
     BadName {
@@ -117,7 +127,7 @@ impl Failure for BundleError {
             Self::Missing { .. } => ErrorClass::Incomplete,
             Self::Image { source, .. } => source.class(),
             Self::Store(error) => error.class(),
-            Self::DuplicateName { .. } | Self::BadName { .. } => ErrorClass::Config,
+            Self::DuplicateName { .. } | Self::SharedName { .. } | Self::BadName { .. } => ErrorClass::Config,
             Self::TooLarge { .. } | Self::NewerFormat { .. } => ErrorClass::Unsupported,
             Self::Truncated { .. } | Self::Malformed { .. } => ErrorClass::Integrity,
             Self::Cancelled => ErrorClass::Cancelled,
@@ -129,6 +139,10 @@ impl Failure for BundleError {
             Self::Missing { .. } => Some("run `catamaran build`: it brings back what is missing".to_owned()),
             Self::Image { source, .. } => source.help(),
             Self::Store(error) => error.help(),
+            Self::SharedName { first, second, .. } => Some(format!(
+                "give `{first}` or `{second}` another image or tag: in a bundle each platform has a name of its own, the \
+                 tag with the platform behind it"
+            )),
             Self::NoSpace { .. } => Some("free some space, or write to another file system".to_owned()),
             Self::Truncated { .. } | Self::Malformed { .. } => {
                 Some("copy or download it again, and compare its size with the original's".to_owned())

@@ -105,7 +105,13 @@ impl BundleReader {
                 .map(|cell| CellId::new(cell.component.clone(), cell.platform.clone()))
                 .collect(),
         };
-        let again = plan(self, &contents)?;
+        let again = plan(self, &contents).map_err(|error| match error {
+            // Here it is no wish that cannot be met, but a file that loads as something else.
+            BundleError::SharedName { .. } => {
+                BundleError::Malformed { path: self.path.clone(), reason: error.to_string() }
+            }
+            error => error,
+        })?;
         let malformed = |what: &str| BundleError::Malformed {
             path: self.path.clone(),
             reason: format!("`{what}` does not say what its manifests say"),

@@ -200,6 +200,53 @@ fn an_image_without_the_default_platform_still_has_its_plain_name() {
     assert_eq!(view[1]["RepoTags"][0], "registry.example/team/edge:1.0-arm64");
 }
 
+/// `bytes` with every `old` in it as `new`, which has the same length.
+fn replaced(mut bytes: Vec<u8>, old: &[u8], new: &[u8]) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    while let Some(at) = bytes.windows(old.len()).position(|window| window == old) {
+        bytes[at..at + old.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+#[test]
+fn d20_no_two_images_have_one_name_for_docker() {
+    let fleet = two_by_two();
+    let path = fleet.directory.path().join("fleet.tar");
+    let mut contents = fleet.contents();
+    contents.entries[1].reference = reference("registry.example/team/web:1.0-amd64");
+    let error = write(&fleet, &contents, &path).expect_err("web/amd64 and api have one name");
+    assert_eq!(error.class(), ErrorClass::Config);
+    assert_eq!(
+        error.to_string(),
+        "`web` and `api` would both be `registry.example/team/web:1.0-amd64` for docker and podman"
+    );
+    assert!(error.help().is_some_and(|help| help.contains("another image or tag")));
+    assert!(!path.exists());
+
+    // A file of another program that says so all the same, with right checksums.
+    contents.entries[1].reference = reference("registry.example/team/web:1.0-amd65");
+    write(&fleet, &contents, &path).expect("written");
+    let (wrong, doubled) = (b"1.0-amd65".as_slice(), b"1.0-amd64".as_slice());
+    let mut bytes = fs::read(&path).expect("readable");
+    let mut lock = String::from_utf8(entry(&path, "catamaran.json")).expect("text");
+    let old = lock.clone();
+    lock = lock.replace("1.0-amd65", "1.0-amd64");
+    for name in ["index.json", "manifest.json"] {
+        let file = entry(&path, name);
+        let changed = replaced(file.clone(), wrong, doubled);
+        lock = lock.replace(&Digest::of(&file).to_string(), &Digest::of(&changed).to_string());
+        bytes = replaced(bytes, &file, &changed);
+    }
+    let (covered, _) = lock.rsplit_once(",\"checksum\":\"").expect("a checksum");
+    lock = format!("{covered},\"checksum\":\"{}\"}}\n", Digest::of(covered));
+    fs::write(&path, replaced(bytes, old.as_bytes(), lock.as_bytes())).expect("writable");
+    let bundle = BundleReader::open(&path).expect("each part is whole");
+    let error = bundle.check_views().expect_err("a name stands for two images");
+    assert_eq!(error.class(), ErrorClass::Integrity);
+    assert!(error.to_string().contains("would both be `registry.example/team/web:1.0-amd64`"), "{error}");
+}
+
 #[test]
 fn what_no_importer_could_use_is_refused() {
     let fleet = two_by_two();

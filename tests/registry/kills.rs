@@ -146,6 +146,12 @@ fn a_killed_upload_goes_on_at_its_byte_in_the_next_process() {
         }
         run.kill().expect("a child");
         run.wait().expect("a child");
+        // What it had given to the kernel is on its way still, and the registry keeps it.
+        let mut before = 0;
+        while proxy.up() > before {
+            before = proxy.up();
+            thread::sleep(Duration::from_millis(300));
+        }
     }
     project.run(&["push"]).exits(0);
     assert!(registry.tag_on_disk("fleet/web", "stable").is_some());

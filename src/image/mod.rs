@@ -17,7 +17,7 @@ pub use config::{ImageConfig, layer_origins, platform_of};
 pub use error::ImageError;
 pub use index::{Assembled, IndexEntry, UPSTREAM_DIGEST, UpstreamPart, assemble_index, subset_index, upstream_part};
 pub use manifest::{MANIFEST_LIMIT, ManifestBody, RawManifest, attestation_subject, entry_platform, is_attestation};
-pub use names::{NAME_ANNOTATIONS, named_entry, names, publish_name, publish_names, unpublish};
+pub use names::{NAME_ANNOTATIONS, doubled_names, named_entry, names, publish_name, publish_names, unpublish};
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::{ImageError, closure};
@@ -27,6 +29,17 @@ pub fn names(layout: &Layout) -> Result<Vec<(String, Descriptor)>, ImageError> {
     Ok(found)
 }
 
+/// The names that more than one entry of the layout's `index.json` has, in either annotation: what such a name stands for
+/// depends on who reads it.
+pub fn doubled_names(layout: &Layout) -> Result<BTreeSet<String>, ImageError> {
+    let (mut seen, mut doubled) = (BTreeSet::new(), BTreeSet::new());
+    for entry in layout.index()? {
+        let own: BTreeSet<&str> = names_of(&entry).collect();
+        doubled.extend(own.into_iter().filter(|name| !seen.insert((*name).to_owned())).map(str::to_owned));
+    }
+    Ok(doubled)
+}
+
 /// Gives `index` the name `reference`, in place of what had it before.
 ///
 /// Everything reachable must be in the layout with the right sizes; nothing is hashed.
@@ -54,7 +67,8 @@ pub fn publish_names(layout: &Layout, set: &[(Reference, Descriptor)], remove: &
     let gone: Vec<String> = remove.iter().map(ToString::to_string).collect();
     layout.update_index(|entries| {
         entries.retain(|entry| {
-            name_of(entry).is_none_or(|name| !fresh.contains_key(name) && !gone.iter().any(|gone| gone == name))
+            !names_of(entry).any(|name| fresh.contains_key(name))
+                && name_of(entry).is_none_or(|name| !gone.iter().any(|gone| gone == name))
         });
         entries.extend(fresh.into_values());
     })?;
@@ -73,5 +87,9 @@ pub fn unpublish(layout: &Layout, reference: &Reference) -> Result<bool, ImageEr
 
 /// The full reference of an entry: other tools may have set only one of the annotations.
 fn name_of(entry: &Descriptor) -> Option<&str> {
-    NAME_ANNOTATIONS.iter().find_map(|key| entry.annotation(key))
+    names_of(entry).next()
+}
+
+fn names_of(entry: &Descriptor) -> impl Iterator<Item = &str> {
+    NAME_ANNOTATIONS.iter().filter_map(|key| entry.annotation(key))
 }

@@ -72,6 +72,14 @@ pub enum RunError {
         /// The components.
         components: Vec<ComponentName>,
     },
+    /// More than one entry of the layout's `index.json` has the name of a component.
+    #[error("{what}: `index.json` has the name of {} more than once", .components.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    DoubledName {
+        /// What was not done.
+        what: &'static str,
+        /// The components.
+        components: Vec<ComponentName>,
+    },
     /// The images of a component are there, and its index could not be made.
     #[error("the index of `{component}` cannot be made")]
     Index {
@@ -282,6 +290,7 @@ impl Failure for RunError {
             Self::Incomplete { .. }
             | Self::IncompleteBundle { .. }
             | Self::NoIndex { .. }
+            | Self::DoubledName { .. }
             | Self::Dangling { .. }
             | Self::Moved { .. } => ErrorClass::Incomplete,
             Self::Index { source, .. } | Self::Base { source, .. } => source.class(),
@@ -315,7 +324,7 @@ impl Failure for RunError {
                 "name that platform first in the builder's list:\n[builder.NAME] address = \"{}\" platforms = [\"{}\", …]",
                 other.builder, other.native
             )),
-            Self::Incomplete { .. } | Self::NoIndex { .. } | Self::Dangling { .. } => {
+            Self::Incomplete { .. } | Self::NoIndex { .. } | Self::DoubledName { .. } | Self::Dangling { .. } => {
                 Some("run `catamaran build`".to_owned())
             }
             Self::NotWhole { .. } => {

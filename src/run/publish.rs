@@ -227,7 +227,13 @@ fn judge(
     if !refused.is_empty() {
         return Err(RunError::Incomplete { what, holes: refused });
     }
-    Ok(accepted)
+    // The index goes out by the records, not by that entry; but what is in the layout is in doubt.
+    let doubled = super::status::doubled(Layout::open(state.layout()).ok().as_ref());
+    let in_doubt = |component: &&Component| {
+        component.references.first().is_some_and(|reference| doubled.contains(&reference.to_string()))
+    };
+    let components: Vec<_> = publishable(plan).filter(in_doubt).map(|component| component.name.clone()).collect();
+    if components.is_empty() { Ok(accepted) } else { Err(RunError::DoubledName { what, components }) }
 }
 
 /// The cells that a command's names and platforms mean. What they need is not among them: it was built, not asked for.

@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::last::LastRun;
 use super::{CellRecord, CellReport, IndexReport, Matrix, RunError, StateDir};
 use crate::base::{CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference};
-use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation, names};
+use crate::image::{ManifestBody, RawManifest, doubled_names, entry_platform, is_attestation, names};
 use crate::plan::{Cell, CellWork, Component, Plan, Selection};
 use crate::store::{Layout, StoreError};
 use crate::verify::{Presence, presence};
@@ -12,7 +12,7 @@ use crate::verify::{Presence, presence};
 /// Compares the plan's matrix with the layout. Needs no builder and writes nothing.
 ///
 /// A cell is there if its record is and everything that its manifest refers to is in the layout with the right sizes. An
-/// index counts if `index.json` names it, it is there whole, and it joins the images of the cells' records.
+/// index counts if `index.json` names it, and nothing else the same, it is there whole, and it joins the images of the cells' records.
 pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
     let layout = match Layout::open(state.layout()) {
         Ok(layout) => Some(layout),
@@ -47,6 +47,7 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         },
         None => BTreeMap::new(),
     };
+    let doubled = doubled(layout.as_ref());
     for component in included(plan) {
         let of_component =
             || plan.cells.iter().filter(|cell| cell.id.component == component.name && !cell.is_excluded());
@@ -57,7 +58,8 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         }
         let found = layout.as_ref().and_then(|layout| {
             let (reference, entry) = entry_of(component, &entries, layout, &wanted, plan.subset.platforms)?;
-            joins(layout, entry, &wanted, plan.subset.platforms).map(|platforms| IndexReport {
+            let joined = joins(layout, entry, &wanted, plan.subset.platforms);
+            joined.filter(|_| !doubled.contains(&reference.to_string())).map(|platforms| IndexReport {
                 component: component.name.clone(),
                 reference,
                 digest: entry.digest,
@@ -71,6 +73,11 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
     }
     matrix.indexes.sort_by(|left, right| left.component.cmp(&right.component));
     Ok(matrix)
+}
+
+/// The names that `index.json` has more than once. One that cannot be read names nothing.
+pub(super) fn doubled(layout: Option<&Layout>) -> BTreeSet<String> {
+    layout.and_then(|layout| doubled_names(layout).ok()).unwrap_or_default()
 }
 
 /// `fleet v0.3.8`
@@ -163,7 +170,7 @@ pub(super) fn entry_of<'a>(
 
 /// The platforms of the index behind `entry`, if it joins exactly the `wanted` images and is there whole. Where a `subset` of
 /// the platforms is asked about, the index may hold more.
-fn joins(
+pub(super) fn joins(
     layout: &Layout,
     entry: &Descriptor,
     wanted: &[(&Platform, &Descriptor)],

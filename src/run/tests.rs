@@ -326,6 +326,55 @@ async fn d18_a_hole_is_found_and_nothing_is_exported() {
     assert!(status(&plan, &state).expect("it can be read").is_complete());
 }
 
+#[tokio::test]
+async fn a_name_for_another_image_or_for_two_is_found_by_status_and_verify() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (plan, state) = (three(), state_in(directory.path()));
+    drop(run_cells(&plan, &state, &[]).await);
+    let layout = Layout::open(state.layout()).expect("a layout");
+    let file = directory.path().join("release.tar");
+    let cancel = CancellationToken::new();
+    let (job, web) = ("registry.example.com/job:v1", "registry.example.com/web:v1");
+    let named = |name: &str| names(&layout).expect("readable").into_iter().find(|one| one.0 == name).expect(name).1;
+    let name = "org.opencontainers.image.ref.name";
+    for case in ["another", "foreign", "same"] {
+        let mut foreign = named(web);
+        foreign.annotations = Some([(name.to_owned(), job.to_owned())].into_iter().collect());
+        let twin = named(job);
+        layout
+            .update_index(|entries| match case {
+                "another" => {
+                    entries.retain(|entry| entry.annotation(name) != Some(job));
+                    entries.push(foreign);
+                }
+                "foreign" => entries.insert(0, foreign),
+                _ => entries.push(twin),
+            })
+            .expect("writable");
+        let matrix = status(&plan, &state).expect("it can be read");
+        assert_eq!(matrix.unindexed, ["job".parse().expect("a name")], "{case}");
+        let found = verify(&plan, &plan, &state, crate::verify::Depth::Blobs, &cancel).await.expect("it can be read");
+        let shown: Vec<String> = found.report.findings.iter().map(|finding| finding.problem.to_string()).collect();
+        let expected = if case == "another" { "under this name" } else { "has this name more than once" };
+        assert!(shown.len() == 1 && shown[0].contains(expected), "{case}: {shown:?}");
+        if case != "another" {
+            let request = ExportRequest { plan: &plan, whole: &plan, destination: &file, allowed: &[] };
+            let error = export(&request, &state, Arc::new(NoEvents), &cancel).await.expect_err("a doubled name");
+            assert_eq!((error.class(), file.exists()), (ErrorClass::Incomplete, false), "{error}");
+            assert!(error.to_string().contains("`job` more than once"), "{error}");
+        }
+        drop(run_cells(&plan, &state, &[]).await);
+        assert!(status(&plan, &state).expect("it can be read").is_complete(), "{case}: the next build mends it");
+        let found = verify(&plan, &plan, &state, crate::verify::Depth::Blobs, &cancel).await.expect("it can be read");
+        assert!(found.report.is_whole() && found.unnamed.is_empty(), "{case}: {found:?}");
+    }
+    // Without its record, nothing says which image is meant.
+    std::fs::remove_file(state.record(&id("job/arm64"))).expect("it was there");
+    assert!(!status(&plan, &state).expect("it can be read").is_complete());
+    let found = verify(&plan, &plan, &state, crate::verify::Depth::Blobs, &cancel).await.expect("it can be read");
+    assert_eq!(found.unnamed, ["job".parse().expect("a name")]);
+}
+
 /// Overwrites a blob with bytes of the same length.
 fn corrupt(state: &StateDir, descriptor: &Descriptor) {
     let path = state.layout().join("blobs/sha256").join(descriptor.digest.hex());

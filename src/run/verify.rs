@@ -1,18 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
 use super::heal::suspect;
 use super::publish::{asked, blocking, publishable};
-use super::status::entry_of;
+use super::status::{doubled, entry_of, joins};
 use super::{CellRecord, RunError, StateDir};
-use crate::base::{CellId, ComponentName, Descriptor, Platform};
+use crate::base::{CellId, ComponentName, Descriptor, Platform, Reference};
 use crate::bundle::BundleReader;
 use crate::image::names;
-use crate::plan::{Cell, Plan};
+use crate::plan::{Cell, Component, Plan};
 use crate::store::Layout;
-use crate::verify::{Depth, ExpectedIndex, Report, verify_layout};
+use crate::verify::{Affected, Depth, ExpectedIndex, Finding, Part, Problem, Report, verify_layout};
 
 /// What `verify` found.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub async fn verify(
         }
         let layout = Layout::open(state.layout())?;
         let named: BTreeMap<String, Descriptor> = names(&layout)?.into_iter().collect();
-        let mut roots = Vec::new();
-        let mut unnamed = Vec::new();
+        let doubled = doubled(Some(&layout));
+        let (mut roots, mut misnamed, mut unnamed) = (Vec::new(), Vec::new(), Vec::new());
         for component in publishable(&plan) {
             let of_component = |cell: &&Cell| cell.id.component == component.name;
             let selected = || asked(&plan).filter(of_component);
@@ -69,6 +69,15 @@ pub async fn verify(
                 unnamed.push(component.name.clone());
                 continue;
             };
+            if doubled.contains(&reference.to_string()) {
+                misnamed.push(about_name(component, &reference, descriptor, Problem::DoubledName));
+            } else if wanted.len() < platforms.len() {
+                // Nothing says which image it should hold there.
+                unnamed.push(component.name.clone());
+            } else if joins(&layout, descriptor, &wanted, !unasked.is_empty()).is_none() {
+                let problem = Problem::WrongName { found: Some(descriptor.digest) };
+                misnamed.push(about_name(component, &reference, descriptor, problem));
+            }
             roots.push(ExpectedIndex {
                 component: component.name.clone(),
                 reference,
@@ -78,12 +87,25 @@ pub async fn verify(
                 foreign: component.foreign.clone(),
             });
         }
-        let report = verify_layout(&layout, &roots, depth, &cancel);
+        let mut report = verify_layout(&layout, &roots, depth, &cancel);
+        // A hole or damage in an index also makes it another one than the records say: told once, by its cause.
+        let told: BTreeSet<ComponentName> =
+            report.findings.iter().flat_map(|finding| &finding.affects).map(|one| one.component.clone()).collect();
+        let caused = |finding: &Finding| finding.affects.iter().any(|one| told.contains(&one.component));
+        misnamed.retain(|finding| finding.problem == Problem::DoubledName || !caused(finding));
+        report.findings.extend(misnamed);
         let damaged = report.findings.iter().filter(|finding| finding.problem.is_blob_damage());
         suspect(&state, damaged.map(|finding| finding.digest))?;
         Ok(Verified { report, unnamed, declared_missing: Vec::new(), subset })
     })
     .await
+}
+
+/// A finding about what `index.json` has under the name of `component`.
+fn about_name(component: &Component, reference: &Reference, found: &Descriptor, problem: Problem) -> Finding {
+    let affected =
+        Affected { component: component.name.clone(), reference: reference.clone(), platform: None, part: Part::Index };
+    Finding { problem, digest: found.digest, affects: vec![affected] }
 }
 
 /// Proves what a bundle holds under the names in it.

@@ -123,6 +123,8 @@ pub enum Problem {
         /// What stands there instead.
         found: Option<Digest>,
     },
+    /// More than one entry of `index.json` has a name: tools differ in which they take.
+    DoubledName,
 }
 
 impl Problem {
@@ -162,7 +164,9 @@ impl Problem {
             Self::NotScanned { .. } => {
                 Some("use layers that are plain tar, gzip or zstd: others could hold anything".to_owned())
             }
-            Self::WrongName { .. } => Some("run `catamaran build`: it names what is complete".to_owned()),
+            Self::WrongName { .. } | Self::DoubledName => {
+                Some("run `catamaran build`: it names what is complete".to_owned())
+            }
             _ => None,
         }
     }
@@ -204,6 +208,7 @@ impl fmt::Display for Problem {
             }
             Self::NotScanned { reason } => write!(f, "not looked into: {}", Printable(reason)),
             Self::WrongName { found: Some(found) } => write!(f, "`index.json` has `{found}` under this name"),
+            Self::DoubledName => f.write_str("`index.json` has this name more than once"),
             Self::WrongName { found: None } => f.write_str("`index.json` does not have this name"),
         }
     }

@@ -35,13 +35,15 @@ use crate::event::{Event, EventSink};
 #[derive(Debug, Clone)]
 pub struct StateDir {
     root: Arc<PathBuf>,
+    /// The lock, where the caller has it already: one command is one run, whatever it consists of.
+    held: Option<Arc<File>>,
 }
 
 /// Keeps other runs out of a state directory until it is dropped, or its process dies.
 #[derive(Debug)]
 pub struct StateLock {
     /// The kernel's lock on the open file is the truth; the text in it is for the people who wait.
-    _file: File,
+    _file: Arc<File>,
 }
 
 /// How often a waiting run looks whether the lock is free. The kernel could wake it, but then an interrupt could not.
@@ -50,7 +52,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 impl StateDir {
     /// The state directory at `root`; nothing is read or written yet.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: Arc::new(root.into()) }
+        Self { root: Arc::new(root.into()), held: None }
     }
 
     /// The directory itself.
@@ -128,6 +130,14 @@ impl StateDir {
         self.root.join("rendered")
     }
 
+    /// This directory with its lock taken for all that is done through the value that is returned, and as long as it lives:
+    /// what one step leaves is what the next one finds.
+    pub async fn hold(&self, events: &dyn EventSink, cancel: &CancellationToken) -> Result<Self, RunError> {
+        self.create()?;
+        let StateLock { _file: file } = self.lock(events, cancel).await?;
+        Ok(Self { root: Arc::clone(&self.root), held: Some(file) })
+    }
+
     /// Takes the lock as [`StateDir::lock`] does, where there is anything to lock: what only reads must not make a state
     /// directory.
     pub async fn lock_existing(
@@ -141,6 +151,9 @@ impl StateDir {
     /// Takes the lock; while another run has it, says so once, with its pid, and waits until it ends or `cancel` is
     /// cancelled.
     pub async fn lock(&self, events: &dyn EventSink, cancel: &CancellationToken) -> Result<StateLock, RunError> {
+        if let Some(held) = &self.held {
+            return Ok(StateLock { _file: Arc::clone(held) });
+        }
         let path = self.root.join("lock");
         let io = |source| RunError::state("lock", &path, source);
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
@@ -162,7 +175,7 @@ impl StateDir {
         }
         let text = format!("{}\n", std::process::id());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
-        Ok(StateLock { _file: file })
+        Ok(StateLock { _file: Arc::new(file) })
     }
 }
 
@@ -203,6 +216,23 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_held_is_not_waited_for_and_nobody_else_gets_it_in_between() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path().join("state"));
+        let cancel = CancellationToken::new();
+        let held = state.hold(&crate::event::NoEvents, &cancel).await.expect("it is free");
+        for _ in 0..2 {
+            drop(held.lock(&crate::event::NoEvents, &cancel).await.expect("it is ours"));
+        }
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        let other = StateDir::at(state.root());
+        assert!(other.lock(&crate::event::NoEvents, &stopped).await.is_err(), "still held between two steps");
+        drop(held);
+        drop(other.lock(&crate::event::NoEvents, &cancel).await.expect("free again"));
+    }
 
     #[tokio::test]
     async fn the_second_run_waits_and_names_the_first() {

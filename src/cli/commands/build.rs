@@ -155,6 +155,22 @@ async fn work(
             return done;
         }
     };
+    // One lock over all of it: what is bundled and pushed is what this run built, not what another one built meanwhile.
+    let held;
+    let state = if args.push || args.export.is_some() {
+        match state.hold(events.as_ref(), cancel).await {
+            Ok(taken) => {
+                held = taken;
+                &held
+            }
+            Err(error) => {
+                done.error = Some(error);
+                return done;
+            }
+        }
+    } else {
+        state
+    };
     // A release that hangs between two versions must not wait until this one is built.
     if args.push {
         match Box::pin(run::settle_release(state, &client, Arc::clone(events), cancel)).await {

@@ -15,7 +15,7 @@ use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_bui
 use crate::engine::buildkit::{StartOptions, start};
 use crate::event::EventSink;
 use crate::plan::{self, Plan, PlanOptions, Selection, Selector};
-use crate::registry::{CredentialFiles, PullSources, RegistryClient, RegistryOptions};
+use crate::registry::{CredentialFiles, PullSources, RegistryClient, RegistryOptions, answers_in_plain, is_loopback};
 use crate::run::{BuilderSettings, Fallback, Inputs, StateDir};
 
 /// What all commands mean, made of what was typed and of the environment.
@@ -371,7 +371,9 @@ impl Settings {
         hosts
             .into_iter()
             .map(|host| RegistryRule {
-                plain_http: self.plain_http.contains(&host),
+                // An authority may be for another registry than one on loopback, which may speak either way.
+                plain_http: self.plain_http.contains(&host)
+                    || (!self.ca.is_empty() && is_loopback(&host) && answers_in_plain(&host)),
                 authorities: self.ca.clone(),
                 host,
             })

@@ -1,6 +1,8 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
@@ -154,6 +156,27 @@ pub fn without_port(authority: &str) -> &str {
         Some(end) => &authority[..=end],
         None => authority.split_once(':').map_or(authority, |(host, _)| host),
     }
+}
+
+/// Whether a registry on loopback answers plain HTTP, asked once and briefly: a builder has to be told beforehand, and cannot
+/// try one after the other. A server that wants TLS answers such a request with an alert or with 400.
+pub fn answers_in_plain(authority: &str) -> bool {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let ask = || -> std::io::Result<[u8; 12]> {
+        let address = if authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            authority.to_socket_addrs()?.next()
+        } else {
+            (authority, 80).to_socket_addrs()?.next()
+        };
+        let address = address.ok_or(std::io::ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(format!("GET /v2/ HTTP/1.0\r\nHost: {authority}\r\n\r\n").as_bytes())?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        Ok(start)
+    };
+    ask().is_ok_and(|start| start.starts_with(b"HTTP/1.") && !start.ends_with(b" 400"))
 }
 
 /// Whether an authority is this machine by its very name. What DNS says is not asked: it could be made to say anything.

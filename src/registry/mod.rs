@@ -46,7 +46,7 @@ pub use auth::CredentialFiles;
 pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
 pub use forecast::{PushForecast, RegistryForecast, forecast};
-pub use host::{is_loopback, without_port};
+pub use host::{answers_in_plain, is_loopback, without_port};
 pub use journal::{Journal, MovingTag};
 pub use manifest::Fetched;
 pub use meter::Meter;

@@ -5,7 +5,7 @@ fn a_changed_service_is_asked_again_and_an_unchanged_one_is_not() {
     let port = free_port();
     let project = project(
         &format!("port = {port}"),
-        &[("app", &format!("RUN wget -q -O /got http://hub:{port}/list; date +%s%N >/when\n"))],
+        &[("app", &format!("RUN wget -q -O /got http://hub:{port}/list; cat /proc/sys/kernel/random/uuid >/when\n"))],
     );
     project.run(&build()).exits(0);
     let first = file(&project, "app", "amd64", "when");

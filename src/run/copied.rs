@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::cell::ignore_candidates;
 use crate::base::{Failure, SourceText, did_you_mean};
 use crate::dockerfile::ignore::DockerIgnore;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, expand};
@@ -113,10 +114,11 @@ fn needed<'a>(
 
 /// The ignore file that applies: the Dockerfile's own, else the context's.
 fn ignore_file(build: &CellBuild, context: &Path) -> Option<(PathBuf, DockerIgnore)> {
-    let mut own = build.dockerfile.clone().into_os_string();
-    own.push(".dockerignore");
-    let path = [PathBuf::from(own), context.join(".dockerignore")].into_iter().find(|path| path.is_file());
-    let Some(path) = path else { return Some((context.join(".dockerignore"), DockerIgnore::parse("").ok()?)) };
+    let inside = context.join(".dockerignore");
+    let mut candidates = ignore_candidates(&build.dockerfile).into_iter().chain([inside.clone()]);
+    let Some(path) = candidates.find(|path| path.is_file()) else {
+        return Some((inside, DockerIgnore::parse("").ok()?));
+    };
     if std::fs::metadata(&path).ok()?.len() > IGNORE_LIMIT {
         return None;
     }

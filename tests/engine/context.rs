@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 use super::bench::{Bench, SHELL};
 use crate::support::daemon::Daemon;
+use crate::support::dice::{Dice, seed};
 use crate::support::images::noise;
 use crate::support::tools;
 
@@ -219,31 +220,15 @@ async fn a_link_may_be_followed_twice() {
     assert_eq!((bench.text(&image, "a"), bench.text(&image, "b")), ("1".to_owned(), "2".to_owned()));
 }
 
-/// A small random generator, so that a seed says it all.
-struct Dice(u64);
+fn some_path(dice: &mut Dice) -> String {
+    let names = ["a", "b", "a-b", "a.b", "ab", "a b", "ä", "A", "z.rs"];
+    (0..=dice.below(3)).map(|_| *dice.pick(&names)).collect::<Vec<_>>().join("/")
+}
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("as this test made it") % limit
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-
-    fn path(&mut self) -> String {
-        let names = ["a", "b", "a-b", "a.b", "ab", "a b", "ä", "A", "z.rs"];
-        (0..=self.below(3)).map(|_| self.pick(&names)).collect::<Vec<_>>().join("/")
-    }
-
-    fn pattern(&mut self) -> String {
-        let parts = ["a", "b", "*", "**", "a*", "?", "ä", "[a-c]", "z.rs", "*.rs", "a.b", "A"];
-        let sign = self.pick(&["", "", "!"]);
-        format!("{sign}{}", (0..=self.below(2)).map(|_| self.pick(&parts)).collect::<Vec<_>>().join("/"))
-    }
+fn some_pattern(dice: &mut Dice) -> String {
+    let parts = ["a", "b", "*", "**", "a*", "?", "ä", "[a-c]", "z.rs", "*.rs", "a.b", "A"];
+    let sign = *dice.pick(&["", "", "!"]);
+    format!("{sign}{}", (0..=dice.below(2)).map(|_| *dice.pick(&parts)).collect::<Vec<_>>().join("/"))
 }
 
 /// A random directory of up to 30 things and an ignore file to it.
@@ -252,7 +237,7 @@ fn scatter(bench: &Bench, dice: &mut Dice) -> String {
     fs::create_dir(bench.context()).expect("as this test made it");
     let mut files: Vec<String> = Vec::new();
     for number in 0..10 + dice.below(20) {
-        let name = dice.path();
+        let name = some_path(dice);
         let path = bench.context().join(&name);
         // Another file may be where a directory should be, or something may be there already.
         if fs::create_dir_all(path.parent().expect("as this test made it")).is_err() || path.symlink_metadata().is_ok()
@@ -260,31 +245,27 @@ fn scatter(bench: &Bench, dice: &mut Dice) -> String {
             continue;
         }
         match dice.below(6) {
-            0 => symlink(dice.path(), &path).expect("as this test made it"),
+            0 => symlink(some_path(dice), &path).expect("as this test made it"),
             1 => fs::create_dir(&path).expect("as this test made it"),
             2 if !files.is_empty() => {
-                let first = files[dice.below(files.len())].clone();
+                let first = dice.pick(&files).clone();
                 fs::hard_link(bench.context().join(first), &path).expect("as this test made it");
             }
             _ => {
-                fs::write(&path, noise(number as u64, dice.below(3) * 40_000)).expect("as this test made it");
-                fs::set_permissions(&path, Permissions::from_mode([0o644, 0o755, 0o4711][dice.below(3)]))
+                fs::write(&path, noise(number, *dice.pick(&[0, 40_000, 80_000]))).expect("as this test made it");
+                fs::set_permissions(&path, Permissions::from_mode(*dice.pick(&[0o644, 0o755, 0o4711])))
                     .expect("as this test made it");
                 files.push(name);
             }
         }
     }
-    let patterns: Vec<String> = (0..dice.below(6)).map(|_| dice.pattern()).collect();
+    let patterns: Vec<String> = (0..dice.below(6)).map(|_| some_pattern(dice)).collect();
     patterns.join("\n") + "\n!Dockerfile\n"
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_directories_arrive_as_with_buildctl() {
-    let seed = std::env::var("CATAMARAN_SEED").ok().map_or_else(
-        || u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-        |text| text.parse().expect("CATAMARAN_SEED is a number"),
-    );
-    println!("CATAMARAN_SEED={seed}");
+    let seed = seed("directories");
     let bench = Bench::new().await;
     let mut dice = Dice(seed);
     for round in 0..8 {

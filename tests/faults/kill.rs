@@ -1,36 +1,16 @@
-use std::io::Write as _;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::project::{Gate, Project, all_end, show};
+use crate::support::dice::{Dice, number, seed};
 
 /// How many kills one run of the tests makes. The campaign makes thousands.
 const SAMPLE: u32 = 10;
 
-/// A generator of which only its reproducibility matters (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (value ^ (value >> 31)) % limit.max(1)
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
-}
-
 /// `CATAMARAN_SEED` repeats a run, `CATAMARAN_KILLS` makes it longer.
 #[test]
 fn sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
-    // Not by a macro, whose output is only shown when the test fails.
-    writeln!(std::io::stderr(), "CATAMARAN_SEED={seed}").expect("a terminal or a log");
+    let seed = seed("kills of builds");
     let mut dice = Dice(seed);
     let project = Project::new("");
     let begin = Instant::now();

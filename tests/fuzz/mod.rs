@@ -18,24 +18,17 @@ mod seeds;
 
 mod hostile;
 
-use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bodies::Language;
 use runner::{Campaign, LANGUAGES};
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
-}
+use crate::support::dice::{number, seed};
 
 fn fuzz(language: Language, count: u64) {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
     let name = seeds::folder(language);
-    writeln!(std::io::stderr(), "fuzz {name}: CATAMARAN_SEED={seed}").expect("a terminal or a log");
+    let seed = seed(&format!("fuzz {name}"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let campaign = Campaign {
         language,

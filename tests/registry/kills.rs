@@ -3,9 +3,10 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::support::built::{build, images, project};
+use crate::support::dice::{Dice, number, seed};
 use crate::support::project::Project;
 use crate::support::proxy::{Proxy, Weather};
 use crate::support::registry::{Make, Registry, Setup};
@@ -27,23 +28,6 @@ const NAMES: [&str; 13] = [
 ];
 /// How many kills one run of the tests makes. The campaign makes a thousand.
 const SAMPLE: u64 = 6;
-
-/// A generator of which only its reproducibility matters (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (value ^ (value >> 31)) % limit.max(1)
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
-}
 
 /// What every tag shows, by the registry's disk.
 fn shown(registry: &Registry) -> Vec<Option<String>> {
@@ -74,9 +58,7 @@ fn lacking(project: &Project, registry: &Registry) -> u64 {
 /// `CATAMARAN_SEED` repeats a run, `CATAMARAN_KILLS` makes it longer.
 #[test]
 fn d22_sigkill_at_any_moment_of_a_release_leaves_no_mix() {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
-    writeln!(std::io::stderr(), "CATAMARAN_SEED={seed}").expect("a terminal or a log");
+    let seed = seed("kills of releases");
     let mut dice = Dice(seed);
     let registry = Registry::start(Make::Reference, &Setup::default());
     let project = project(&NAMES, &registry.reference("fleet"));

@@ -11,32 +11,11 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::builder;
+use crate::support::dice::{Dice, number, seed};
 use crate::support::project::{Project, Ran, SHELL};
 
 /// Rounds of edits in one run of the tests. The campaign makes thousands.
 const SAMPLE: u64 = 4;
-
-/// A generator of which only its reproducibility matters (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let value = (value ^ (value >> 31)) % u64::try_from(limit.max(1)).expect("64 bits");
-        usize::try_from(value).expect("64 bits")
-    }
-
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
-}
 
 /// Components that read their contexts in as many ways as there are.
 const COMPONENTS: [(&str, &str, &str); 6] = [
@@ -79,7 +58,7 @@ const PATTERNS: [&str; 6] = ["readme", "**/*.h", "doc/two", "lib/b.*", "!lib/c.h
 
 struct Edited {
     project: Project,
-    version: usize,
+    version: u64,
     extra_line: usize,
     patterns: Vec<&'static str>,
 }
@@ -181,7 +160,7 @@ impl Edited {
                 format!("VERSION {}", self.version)
             }
             _ => {
-                self.extra_line = dice.below(30);
+                self.extra_line = usize::try_from(dice.below(30)).expect("small");
                 self.write_all();
                 format!("Dockerfile line {}", self.extra_line)
             }
@@ -211,9 +190,7 @@ fn cells(ran: &Ran) -> BTreeMap<String, (String, Value)> {
 /// `CATAMARAN_SEED` repeats a run, `CATAMARAN_EDITS` makes it longer.
 #[test]
 fn nothing_is_reused_that_a_build_of_everything_would_make_otherwise() {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
-    writeln!(std::io::stderr(), "CATAMARAN_SEED={seed}").expect("a terminal or a log");
+    let seed = seed("edits");
     let mut dice = Dice(seed);
     let mut edited = Edited::new();
     let build = ["build", "--json", "--builder", builder()];

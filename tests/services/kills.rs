@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::process::Child;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{file, free_port, is_free, project};
+use crate::support::dice::{Dice, number, seed};
 use crate::support::project::Project;
 use crate::support::survivors::{Process, descendants, mounts_below, running};
 
@@ -17,23 +18,6 @@ const SAMPLE: u64 = 3;
 
 /// Longest time that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A generator of which only its reproducibility matters (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (value ^ (value >> 31)) % limit.max(1)
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: `{text}`")))
-}
 
 /// A project whose builder is its own, and what its runs leave.
 struct Case {
@@ -49,10 +33,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let seed = number("CATAMARAN_SEED").unwrap_or_else(|| u64::from(since.subsec_nanos()));
-        // Not by a macro, whose output is only shown when the test fails.
-        writeln!(std::io::stderr(), "CATAMARAN_SEED={seed}").expect("a terminal or a log");
+        let seed = seed("kills of services");
         let port = free_port();
         let step = format!("RUN sleep 1; wget -q -O /got http://hub:{port}/list\n");
         let service = format!("port = {port}\nready = \"http://hub:{port}/list\"");

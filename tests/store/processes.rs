@@ -12,6 +12,7 @@ use catamaran::store::{Layout, StoreError};
 use catamaran::verify::{Depth, ExpectedIndex, verify_layout, verify_names};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::dice::{Dice, seed};
 use crate::support::images::{Fleet, Image, file, noise, platform};
 
 /// What a child process has to do, and where. Without it the child's test does nothing.
@@ -97,15 +98,14 @@ fn a_kill_at_any_moment_leaves_only_whole_names_and_the_next_run_completes() {
     let reference = tempfile::tempdir().expect("a directory");
     let expected = build(reference.path());
     let index = fs::read(reference.path().join("layout/index.json")).expect("there");
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").subsec_nanos();
-    println!("seed {seed}");
+    let mut dice = Dice(seed("kills of writers"));
     let directory = tempfile::tempdir().expect("a directory");
     for round in 0..12_u32 {
         if round % 4 == 0 {
             fs::remove_dir_all(directory.path().join("layout")).ok();
         }
         let mut child = start(&[], "fleet", directory.path());
-        let wait = u64::from(seed.wrapping_mul(round + 1) % 150);
+        let wait = dice.below(150);
         std::thread::sleep(Duration::from_millis(wait));
         child.kill().expect("killed");
         child.wait().expect("it ended");
@@ -121,7 +121,7 @@ fn a_kill_at_any_moment_leaves_only_whole_names_and_the_next_run_completes() {
                 .collect();
             assert_eq!(named.len(), roots.len());
             let report = verify_layout(&layout, &roots, Depth::Blobs, &CancellationToken::new());
-            assert_eq!(report.findings, [], "round {round}, seed {seed}");
+            assert_eq!(report.findings, [], "round {round}");
         }
     }
     must_succeed(start(&[], "fleet", directory.path()));

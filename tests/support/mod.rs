@@ -3,6 +3,7 @@
 pub(crate) mod built;
 pub(crate) mod certificates;
 pub(crate) mod daemon;
+pub(crate) mod dice;
 pub(crate) mod images;
 pub(crate) mod project;
 pub(crate) mod proxy;

@@ -31,7 +31,7 @@ use super::registry::{PASSWORD, USER};
 /// What happens instead of the ordinary.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Answers this, having done nothing.
+    /// Reads the request and answers this, having done nothing: an answer to half a request may be lost with its connection.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Does what was asked, and answers this all the same.
     DoneBut(u16),
@@ -340,12 +340,13 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
         answer(500)
     };
     match act {
-        Some(Act::Answer(status, headers, body)) => {
+        Some(Act::Answer(status, headers, text)) => {
+            drop(axum::body::to_bytes(body, usize::MAX).await);
             let mut response = answer(status);
             for (name, value) in headers {
                 response.headers_mut().insert(name, HeaderValue::from_str(&value).expect("a header"));
             }
-            *response.body_mut() = Body::from(body);
+            *response.body_mut() = Body::from(text);
             return response;
         }
         Some(Act::CutAfter(bytes)) => {

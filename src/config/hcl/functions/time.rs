@@ -229,7 +229,7 @@ fn quoted(rest: &str) -> Result<(String, &str), Refusal> {
 fn unix(values: &[Value], at: usize) -> Result<Moment, Refusal> {
     let seconds = number(values, at)?.to_i64();
     // Beyond the year 9999 nothing can be written in four digits.
-    match seconds.filter(|seconds| seconds.abs() < 100_000_000_000_000) {
+    match seconds.filter(|seconds| seconds.unsigned_abs() < 100_000_000_000_000) {
         Some(seconds) => Ok(Moment { seconds, nanoseconds: 0, offset: 0 }),
         None => refuse(at, "a whole number of seconds is required"),
     }
@@ -388,5 +388,8 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Some(5_400_000_000_000));
         assert_eq!(parse_duration("-1.5s"), Some(-1_500_000_000));
         assert_eq!(parse_duration("5"), None);
+        for seconds in [i64::MIN, i64::MAX, 100_000_000_000_000] {
+            assert!(parse_unix(&[Value::Number(Number::from_i64(seconds))]).is_err(), "{seconds}");
+        }
     }
 }

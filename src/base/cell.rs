@@ -112,6 +112,18 @@ pub enum CellState {
 }
 
 impl CellState {
+    /// All of them, in the order in which people are told how many there are.
+    pub const ALL: [Self; 8] = [
+        Self::Built,
+        Self::Reused,
+        Self::Mirrored,
+        Self::Failed,
+        Self::Blocked,
+        Self::Missing,
+        Self::Cancelled,
+        Self::Excluded,
+    ];
+
     /// Whether a matrix of only such cells may end with exit code 0.
     pub const fn is_good(self) -> bool {
         matches!(self, Self::Built | Self::Reused | Self::Mirrored | Self::Excluded)

@@ -60,7 +60,7 @@ fn head(record: &RunRecord, critical: &[&RecordedCell], out: &mut String) {
         .map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
         .unwrap_or_default();
     let subset = if record.subset { ", a subset" } else { "" };
-    let states: Vec<String> = STATES
+    let states: Vec<String> = CellState::ALL
         .iter()
         .map(|state| (state, record.cells.iter().filter(|cell| cell.state == *state).count()))
         .filter(|(_, count)| *count > 0)
@@ -89,17 +89,6 @@ fn head(record: &RunRecord, critical: &[&RecordedCell], out: &mut String) {
     }
     out.push_str("</div>\n");
 }
-
-const STATES: [CellState; 8] = [
-    CellState::Built,
-    CellState::Reused,
-    CellState::Mirrored,
-    CellState::Failed,
-    CellState::Blocked,
-    CellState::Missing,
-    CellState::Cancelled,
-    CellState::Excluded,
-];
 
 fn failures(record: &RunRecord, directory: &Path, out: &mut String) {
     if record.failures.is_empty() {

@@ -125,18 +125,8 @@ fn detail(cell: &CellReport) -> String {
 ///
 /// A complete matrix names all its states, an incomplete one only what is wrong with it.
 pub fn matrix_sentence(matrix: &Matrix, right: &str, style: &Style) -> String {
-    const STATES: [CellState; 8] = [
-        CellState::Built,
-        CellState::Reused,
-        CellState::Mirrored,
-        CellState::Failed,
-        CellState::Blocked,
-        CellState::Missing,
-        CellState::Cancelled,
-        CellState::Excluded,
-    ];
     let complete = matrix.is_complete();
-    let counts: Vec<String> = STATES
+    let counts: Vec<String> = CellState::ALL
         .iter()
         .filter(|state| complete || !state.is_good())
         .map(|state| (state, matrix.count(*state)))

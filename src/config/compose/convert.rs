@@ -35,6 +35,7 @@ pub(crate) fn targets(
         if problems.len() > before {
             continue;
         }
+        let environment = declared_environment(service, name, surroundings, &mut problems);
         let has_build = service.get("build").is_some_and(|build| build.kind != Kind::Null);
         if !has_build {
             if service.get("image").is_none() {
@@ -42,7 +43,7 @@ pub(crate) fn targets(
             }
             continue;
         }
-        let mut converter = Converter { model, surroundings, service, name, problems: &mut problems };
+        let mut converter = Converter { model, surroundings, service, environment, name, problems: &mut problems };
         let mut target = converter.target();
         let base = folder_of(&first.path().to_string_lossy());
         target.bases = Bases {
@@ -70,6 +71,8 @@ struct Converter<'a> {
     model: &'a Node,
     surroundings: &'a Surroundings<'a>,
     service: &'a Node,
+    /// What its arguments without a value are taken from first.
+    environment: BTreeMap<String, String>,
     name: &'a str,
     problems: &'a mut Vec<ConfigProblem>,
 }
@@ -96,6 +99,61 @@ fn pairs(node: Option<&Node>) -> Vec<(String, Option<String>)> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The environment that a service declares. Files that it names must be there, even if nothing is built with them.
+fn declared_environment(
+    service: &Node,
+    service_name: &str,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<String, String> {
+    let mut own = BTreeMap::new();
+    for (name, value) in pairs(service.get("environment")) {
+        let value = value.or_else(|| surroundings.environment.get(&name).cloned());
+        own.insert(name, value);
+    }
+    let mut values = BTreeMap::new();
+    let files = match service.get("env_file").map(|node| (&node.kind, node)) {
+        Some((Kind::List(items), _)) => items.iter().collect(),
+        Some((Kind::Null, _)) | None => Vec::new(),
+        Some((_, node)) => vec![node],
+    };
+    if !files.is_empty() {
+        // What is set outside goes over what the service sets.
+        let set = own.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        let mut known: BTreeMap<String, String> = set.collect();
+        known.extend(surroundings.environment.clone());
+        for file in files {
+            match environment_file(file, &known, surroundings) {
+                Ok(more) => values.extend(more),
+                Err(message) => problems.push(problem(format!("service `{service_name}`: {message}"), file)),
+            }
+        }
+    }
+    for (name, value) in own {
+        match value {
+            Some(value) => values.insert(name, value),
+            None => values.remove(&name),
+        };
+    }
+    values
+}
+
+/// What an entry of `env_file` sets.
+fn environment_file(
+    file: &Node,
+    known: &BTreeMap<String, String>,
+    surroundings: &Surroundings<'_>,
+) -> Result<BTreeMap<String, String>, String> {
+    let required = file.get("required").is_none_or(|required| required.scalar().as_deref() != Some("false"));
+    let path = file.as_str().map(str::to_owned).or_else(|| file.get("path").and_then(Node::scalar));
+    let path = path.unwrap_or_default();
+    match surroundings.reader.read_text(&surroundings.directory.join(&path)) {
+        Ok(text) => dotenv::parse(&text, known).map_err(|error| format!("`{path}`: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Ok(BTreeMap::new()),
+        Err(error) => Err(format!("`{path}`: {error}")),
     }
 }
 
@@ -210,8 +268,7 @@ impl Converter<'_> {
     /// Build arguments; one without a value takes it from the service's environment, or else from the process.
     fn args(&mut self, build: &Node) -> Texts {
         let args = pairs(build.get("args"));
-        // Files that are named must be there even if no argument needs them.
-        let around = self.environment();
+        let around = &self.environment;
         let mut texts = Texts::new();
         for (name, value) in args {
             let value =
@@ -221,37 +278,6 @@ impl Converter<'_> {
             }
         }
         texts
-    }
-
-    /// The environment that the service declares.
-    fn environment(&mut self) -> BTreeMap<String, String> {
-        let mut values = BTreeMap::new();
-        let files: Vec<Node> = match self.service.get("env_file").map(|node| (&node.kind, node)) {
-            Some((Kind::List(items), _)) => items.clone(),
-            Some((Kind::Null, _)) | None => Vec::new(),
-            Some((_, node)) => vec![node.clone()],
-        };
-        for file in files {
-            let required = file.get("required").is_none_or(|required| required.scalar().as_deref() != Some("false"));
-            let path = file.as_str().map(str::to_owned).or_else(|| file.get("path").and_then(Node::scalar));
-            let path = path.unwrap_or_default();
-            let read = self.surroundings.reader.read_text(&self.surroundings.directory.join(&path));
-            let parsed = match read {
-                Ok(text) => dotenv::parse(&text, &self.surroundings.environment),
-                Err(_) if !required => continue,
-                Err(error) => Err(error.to_string()),
-            };
-            if let Some(parsed) = self.take(Some(&file), parsed.map_err(|error| format!("`{path}`: {error}"))) {
-                values.extend(parsed);
-            }
-        }
-        for (name, value) in pairs(self.service.get("environment")) {
-            match value.or_else(|| self.surroundings.environment.get(&name).cloned()) {
-                Some(value) => values.insert(name, value),
-                None => values.remove(&name),
-            };
-        }
-        values
     }
 
     fn entries<E: Entry>(&mut self, node: Option<&Node>) -> Option<Vec<E>> {

@@ -8,9 +8,11 @@ use crate::config::error::ConfigProblem;
 use crate::config::files::ReadText;
 use crate::config::paths::{folder_of, join_path};
 
+use super::casts::cast;
 use super::dotenv;
 use super::interpolate::{interpolate, substitute};
-use super::merge::{as_build, merge};
+use super::merge::merge;
+use super::paths::{default_contexts, resolve_paths};
 use super::yaml::{self, Kind, Mark, Node};
 
 /// Where files are and what they may use.
@@ -69,8 +71,7 @@ pub(crate) fn load(texts: &[SourceText], surroundings: &Surroundings<'_>) -> Res
         let mut open = vec![text.path().to_string_lossy().into_owned()];
         model = Some(load_file(text, model, surroundings, "", &mut open)?);
     }
-    let mut model = model.ok_or_else(|| vec![invalid("no compose file".to_owned(), None)])?;
-    resolve_paths(&mut model, "", surroundings);
+    let model = model.ok_or_else(|| vec![invalid("no compose file".to_owned(), None)])?;
     let empty = ["services", "secrets"].iter().all(|name| model.get(name).is_none());
     if empty {
         let message = "this compose file has no services".to_owned();
@@ -80,7 +81,7 @@ pub(crate) fn load(texts: &[SourceText], surroundings: &Surroundings<'_>) -> Res
     Ok(model)
 }
 
-/// Puts the documents of a file over `model`.
+/// Puts the documents of a file over `model`; the paths that they hold are relative to `folder`.
 fn load_file(
     text: &SourceText,
     model: Option<Node>,
@@ -90,8 +91,9 @@ fn load_file(
 ) -> Result<Node, Problems> {
     let mut model = model;
     for mut document in read(text, surroundings)? {
+        resolve_paths(&mut document, folder, &surroundings.environment);
         include(&mut document, surroundings, folder, open)?;
-        apply_extends(&mut document, surroundings, folder)?;
+        apply_extends(&mut document, surroundings)?;
         model = Some(match model {
             Some(model) => merge(model, document, ""),
             None => document,
@@ -109,6 +111,7 @@ fn read(text: &SourceText, surroundings: &Surroundings<'_>) -> Result<Vec<Node>,
             problems.push(invalid(format!("a compose file is a mapping, this is {}", document.what()), Some(document)));
         }
         interpolate(document, &surroundings.environment, &mut problems);
+        cast(document, &mut Vec::new(), &mut problems);
         forget_resets(document);
     }
     if problems.is_empty() { Ok(documents) } else { Err(problems) }
@@ -132,7 +135,7 @@ fn forget_resets(node: &mut Node) {
     }
 }
 
-fn entry_mut<'a>(node: &'a mut Node, name: &str) -> Option<&'a mut Node> {
+pub(super) fn entry_mut<'a>(node: &'a mut Node, name: &str) -> Option<&'a mut Node> {
     match &mut node.kind {
         Kind::Map(entries) => entries.iter_mut().find(|(own, _)| own == name).map(|(_, node)| node),
         _ => None,
@@ -192,8 +195,8 @@ fn include(
         }
         open.pop();
         if let Some(mut model) = model {
-            resolve_paths(&mut model, &inner_folder, surroundings);
-            import(document, &model)?;
+            default_contexts(&mut model, &inner_folder);
+            import(document, model);
         }
     }
     Ok(())
@@ -232,10 +235,14 @@ fn read_text(path: &str, surroundings: &Surroundings<'_>, node: &Node) -> Result
     }
 }
 
-/// Services and secrets of an included file; a name that is taken must mean the same.
-fn import(document: &mut Node, model: &Node) -> Result<(), Problems> {
+/// Services and secrets of an included file; what the document itself says of one of that name goes over it.
+fn import(document: &mut Node, mut model: Node) {
     for section in ["services", "secrets"] {
-        let Some(entries) = model.get(section).and_then(Node::as_map) else { continue };
+        let Some(Kind::Map(entries)) =
+            entry_mut(&mut model, section).map(|node| std::mem::replace(&mut node.kind, Kind::Null))
+        else {
+            continue;
+        };
         if entry_mut(document, section).is_none()
             && let Kind::Map(own) = &mut document.kind
         {
@@ -244,21 +251,16 @@ fn import(document: &mut Node, model: &Node) -> Result<(), Problems> {
         }
         let Some(Kind::Map(own)) = entry_mut(document, section).map(|node| &mut node.kind) else { continue };
         for (name, value) in entries {
-            match own.iter().find(|(taken, _)| taken == name) {
-                None => own.push((name.clone(), value.clone())),
-                Some((_, taken)) if taken == value => {}
-                Some((_, taken)) => {
-                    let message = format!("`{name}` in {section} conflicts with an included file");
-                    return Err(vec![invalid(message, Some(taken))]);
-                }
+            match own.iter_mut().find(|(taken, _)| *taken == name) {
+                None => own.push((name, value)),
+                Some((_, taken)) => *taken = merge(value, taken.clone(), &format!("{section}.*")),
             }
         }
     }
-    Ok(())
 }
 
 /// Puts every service over the one that it extends.
-fn apply_extends(document: &mut Node, surroundings: &Surroundings<'_>, folder: &str) -> Result<(), Problems> {
+fn apply_extends(document: &mut Node, surroundings: &Surroundings<'_>) -> Result<(), Problems> {
     let Some(services) = document.get("services").cloned() else { return Ok(()) };
     let Some(entries) = services.as_map() else {
         if services.kind == Kind::Null {
@@ -272,7 +274,7 @@ fn apply_extends(document: &mut Node, surroundings: &Surroundings<'_>, folder: &
     let mut resolved = Vec::with_capacity(entries.len());
     let mut problems = Vec::new();
     for (name, _) in entries {
-        match extended(name, &services, surroundings, folder, &mut Vec::new()) {
+        match extended(name, &services, surroundings, &mut Vec::new()) {
             Ok(service) => resolved.push((name.clone(), service)),
             Err(found) => problems.extend(found),
         }
@@ -287,7 +289,6 @@ fn extended(
     name: &str,
     services: &Node,
     surroundings: &Surroundings<'_>,
-    folder: &str,
     path: &mut Vec<String>,
 ) -> Result<Node, Problems> {
     let Some(service) = services.get(name) else {
@@ -314,10 +315,9 @@ fn extended(
             if services.get(&base_name).is_none() {
                 return Err(vec![invalid(format!("there is no service `{base_name}` to extend"), Some(&extends))]);
             }
-            extended(&base_name, services, surroundings, folder, path)?
+            extended(&base_name, services, surroundings, path)?
         }
         Some(file) => {
-            let file = join_path(folder, &file);
             let text = read_text(&file, surroundings, &extends)?;
             let mut model: Option<Node> = None;
             for document in read(&text, surroundings)? {
@@ -327,86 +327,14 @@ fn extended(
                 });
             }
             let mut model = model.unwrap_or_else(|| extends.clone());
-            resolve_paths(&mut model, &folder_of(&file), surroundings);
+            resolve_paths(&mut model, &folder_of(&file), &surroundings.environment);
             let Some(others) = model.get("services").filter(|others| others.get(&base_name).is_some()) else {
                 let message = format!("there is no service `{base_name}` in `{file}`");
                 return Err(vec![invalid(message, Some(&extends))]);
             };
-            extended(&base_name, others, surroundings, "", path)?
+            extended(&base_name, others, surroundings, path)?
         }
     };
     path.pop();
     Ok(merge(base, service, "services.*"))
-}
-
-/// Makes every path that matters for building relative to the working directory instead of to `base`.
-fn resolve_paths(model: &mut Node, base: &str, surroundings: &Surroundings<'_>) {
-    let home = surroundings.environment.get("HOME").cloned().unwrap_or_default();
-    let path = |text: &str| match text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-        Some(rest) => format!("{home}{rest}"),
-        None if text.is_empty() => String::new(),
-        None => join_path(base, text),
-    };
-    let context = |text: &str| {
-        let remote = ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:", "target:"];
-        if text.contains("://") || remote.iter().any(|prefix| text.starts_with(prefix)) {
-            text.to_owned()
-        } else {
-            path(text)
-        }
-    };
-    let change = |node: Option<&mut Node>, change: &dyn Fn(&str) -> String| {
-        if let Some(Kind::Text(text)) = node.map(|node| &mut node.kind) {
-            *text = change(text);
-        }
-    };
-    if let Some(Kind::Map(services)) = entry_mut(model, "services").map(|node| &mut node.kind) {
-        for (_, service) in services {
-            change(entry_mut(service, "extends").and_then(|extends| entry_mut(extends, "file")), &path);
-            if let Some(files) = entry_mut(service, "env_file") {
-                match &mut files.kind {
-                    Kind::Text(text) => *text = path(text),
-                    Kind::List(items) => {
-                        for item in items {
-                            match &mut item.kind {
-                                Kind::Text(text) => *text = path(text),
-                                _ => change(entry_mut(item, "path"), &path),
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            let Some(build) = entry_mut(service, "build").filter(|build| build.kind != Kind::Null) else { continue };
-            *build = as_build(build.clone());
-            change(entry_mut(build, "context"), &context);
-            for (name, change) in [("additional_contexts", &context as &dyn Fn(&str) -> String), ("ssh", &path)] {
-                match entry_mut(build, name).map(|node| &mut node.kind) {
-                    Some(Kind::Map(entries)) => {
-                        for (_, value) in entries {
-                            if let Kind::Text(text) = &mut value.kind {
-                                *text = change(text);
-                            }
-                        }
-                    }
-                    Some(Kind::List(items)) => {
-                        for text in items.iter_mut().filter_map(|item| match &mut item.kind {
-                            Kind::Text(text) => Some(text),
-                            _ => None,
-                        }) {
-                            if let Some((key, value)) = text.split_once('=') {
-                                *text = format!("{key}={}", change(value));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    if let Some(Kind::Map(secrets)) = entry_mut(model, "secrets").map(|node| &mut node.kind) {
-        for (_, secret) in secrets {
-            change(entry_mut(secret, "file"), &path);
-        }
-    }
 }

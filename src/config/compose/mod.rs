@@ -8,11 +8,13 @@
 #![expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 #![expect(clippy::unused_self, reason = "methods of the builder are called alike")]
 
+mod casts;
 pub(crate) mod convert;
 pub(crate) mod dotenv;
 pub(crate) mod interpolate;
 pub(crate) mod load;
 pub(crate) mod merge;
+mod paths;
 pub(crate) mod schema;
 mod timestamp;
 pub(crate) mod yaml;

@@ -106,14 +106,16 @@ async fn run(
 ) -> Result<Outcome, RunError> {
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
-    let (layout, healed) = blocking((plan, whole, state), |_, whole, state| {
+    let stop = cancel.clone();
+    let (layout, contents, healed) = blocking((plan, whole, state), move |_, whole, state| {
         let layout = open_layout(state)?;
         layout.sweep()?;
-        let healed = heal(whole, state, &layout)?;
-        Ok((layout, healed))
+        let contents = Arc::new(Contents::open(state));
+        let healed = heal(whole, state, &layout, &contents, &stop)?;
+        Ok((layout, contents, healed))
     })
     .await?;
-    for digest in healed {
+    for digest in healed.moved {
         let text =
             format!("blob {} was corrupt and is made again; what was there is in `layout/corrupt/`", digest.short());
         events.emit(Event::Warning { cell: None, text });
@@ -121,7 +123,6 @@ async fn run(
     let selected = selected(plan);
     events.emit(headline(plan, &selected));
     let bases = Bases::new(options.lock.clone().unwrap_or_default());
-    let contents = Arc::new(Contents::open(state));
     let judgement = judge(plan, &selected, state, Some(&layout), &bases, &options.force, &contents)?;
     remember(&contents, events.as_ref());
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
@@ -167,6 +168,7 @@ async fn run(
         Err(error) => Err(error),
     };
     builders.close().await;
+    contents.vouch(&state.blobs(), &healed.before);
     remember(&contents, events.as_ref());
     if !platforms.is_empty() {
         forget_lists(whole, state, &contents);

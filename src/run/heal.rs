@@ -1,7 +1,11 @@
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
+use super::fingerprint::{Blobs, Contents};
 use super::state::write_atomically;
 use super::{CellRecord, RunError, StateDir};
 use crate::base::{Descriptor, Digest, DigestHasher};
@@ -9,12 +13,27 @@ use crate::image::{ImageError, closure};
 use crate::plan::Plan;
 use crate::store::{Layout, StoreError};
 
+/// What [`heal`] did.
+pub(super) struct Healed {
+    /// The blobs that it moved to the layout's `corrupt/`.
+    pub(super) moved: Vec<Digest>,
+    /// The blobs that were there before it.
+    pub(super) before: HashSet<Digest>,
+}
+
 /// Puts everything out of the way that would keep a build from making the layout whole again. Needs the state lock.
 ///
 /// A blob that is there with the right size counts as there, so one with wrong bytes would never be replaced. Hashing
-/// gigabytes before every build is no answer; instead the manifests that the cells' records name are checked (they are
-/// small), and the blobs that `verify` found to be corrupt. Returns what was moved to the layout's `corrupt/`.
-pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec<Digest>, RunError> {
+/// gigabytes before every build is no answer; instead a blob is read when the file system does not say that it is as it was
+/// when it was last found right, or when `verify` found it to be corrupt. Manifests that the cells' records name are small,
+/// and are checked in any case.
+pub(super) fn heal(
+    plan: &Plan,
+    state: &StateDir,
+    layout: &Layout,
+    contents: &Contents,
+    cancel: &CancellationToken,
+) -> Result<Healed, RunError> {
     let mut moved = Vec::new();
     for cell in &plan.cells {
         let Some(record) = CellRecord::load(state, &cell.id)? else { continue };
@@ -29,7 +48,13 @@ pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec
             }
         }
     }
-    for digest in suspects(state)? {
+    let unlisted = |reason| RunError::state("list", &state.blobs(), io::Error::other(reason));
+    let Blobs { present, doubtful } = contents.blobs(&state.blobs(), &|| cancel.is_cancelled()).map_err(unlisted)?;
+    if cancel.is_cancelled() {
+        return Err(RunError::Cancelled);
+    }
+    for digest in suspects(state)?.into_iter().chain(doubtful) {
+        // Another process may have written it anew since.
         if !hashes_to(layout, &digest)? && layout.quarantine(&digest)? {
             moved.push(digest);
         }
@@ -37,7 +62,7 @@ pub(super) fn heal(plan: &Plan, state: &StateDir, layout: &Layout) -> Result<Vec
     let list = suspect_file(state);
     match fs::remove_file(&list) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RunError::state("remove", &list, source)),
-        _ => Ok(moved),
+        _ => Ok(Healed { moved, before: present }),
     }
 }
 

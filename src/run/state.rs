@@ -75,6 +75,11 @@ impl StateDir {
         self.root.join("layout")
     }
 
+    /// Its blobs.
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.layout().join("blobs").join("sha256")
+    }
+
     /// The full log of a cell's last build.
     pub fn log(&self, cell: &CellId) -> PathBuf {
         self.root.join("logs").join(cell.component.as_str()).join(format!("{}.log", cell.platform.file_stem()))

@@ -1,6 +1,6 @@
 //! The conductor with engines that make images out of nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -10,12 +10,14 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 
 use super::cells::Cells;
+use super::fingerprint::{Contents, TICK};
 use super::indexes::name_complete_indexes;
 use super::mirror::Mirror;
 use super::outside::Outside;
 use super::*;
 use crate::base::{
-    CellId, CellState, Descriptor, ErrorClass, Failure as _, Platform, Reference, SolveOptions, SourceText, media_type,
+    CellId, CellState, Descriptor, Digest, ErrorClass, Failure as _, Platform, Reference, SolveOptions, SourceText,
+    media_type,
 };
 use crate::engine::{
     BuildRequest, BuiltImage, Capabilities, ContextReads, Engine, EngineError, NamedContext, ServiceHandle,
@@ -206,11 +208,19 @@ impl Engine for Maker {
     }
 }
 
+/// What a build moves out of the way before anything else.
+fn healed(plan: &Plan, state: &StateDir, layout: &Layout) -> Vec<Digest> {
+    let contents = Contents::open(state);
+    let healed = heal::heal(plan, state, layout, &contents, &CancellationToken::new());
+    contents.save().expect("it can be written");
+    healed.expect("nothing stands in the way").moved
+}
+
 /// Runs the cells of `plan` as `build` does, with a fake builder in place of a connected one.
 async fn run_cells(plan: &Plan, state: &StateDir, fails: &[&str]) -> Outcome {
     state.create().expect("the state directory can be made");
     let layout = Layout::create(state.layout()).expect("the layout can be made");
-    drop(heal::heal(plan, state, &layout).expect("nothing stands in the way"));
+    drop(healed(plan, state, &layout));
     let maker: Arc<dyn Engine> = Arc::new(Maker::new(&layout, fails));
     let builders = Builders::of(vec![(maker, plan.platforms.clone())]);
     let selected: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected).collect();
@@ -404,6 +414,55 @@ async fn corrupt_blobs_heal_with_the_next_build() {
 }
 
 #[tokio::test]
+async fn whatever_changes_in_the_layout_is_found_by_the_next_build() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (plan, state) = (three(), state_in(directory.path()));
+    let outcome = run_cells(&plan, &state, &[]).await;
+    let layout = Layout::open(state.layout()).expect("a layout");
+    let index = outcome.matrix.indexes[0].digest;
+    let base = layout.put("application/octet-stream", b"brought by a prefetch").expect("stored");
+    std::thread::sleep(TICK * 2);
+    assert_eq!(healed(&plan, &state, &layout), []);
+    let written: Vec<Digest> = std::fs::read_dir(state.blobs())
+        .expect("a folder")
+        .map(|entry| format!("sha256:{}", entry.expect("a name").file_name().display()).parse().expect("a digest"))
+        .collect();
+    assert!(written.contains(&index) && written.contains(&base.digest));
+    for digest in written {
+        let path = state.blobs().join(digest.hex());
+        let bytes = std::fs::read(&path).expect("it is there");
+        let time = std::fs::metadata(&path).expect("it is there").modified().expect("a time");
+        let mut flipped = bytes.clone();
+        flipped[0] ^= 1;
+        std::fs::write(&path, flipped).expect("it can be written");
+        // As a copy with its times kept has it.
+        std::fs::File::options().write(true).open(&path).expect("a file").set_modified(time).expect("ours");
+        assert_eq!(healed(&plan, &state, &layout), [digest]);
+        std::fs::write(&path, bytes).expect("it can be written");
+        assert_eq!(healed(&plan, &state, &layout), []);
+    }
+}
+
+#[test]
+fn a_blob_that_is_as_it_was_is_not_read_again() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let state = state_in(directory.path());
+    state.create().expect("a state directory");
+    let layout = Layout::create(state.layout()).expect("a layout");
+    let before = layout.put("application/octet-stream", b"before").expect("stored");
+    let contents = Contents::open(&state);
+    // Whoever may read nothing knows no more than what is remembered.
+    let seen = contents.blobs(&state.blobs(), &|| true).expect("it can be listed");
+    assert_eq!(seen.present, HashSet::from([before.digest]));
+    let after = layout.put("application/octet-stream", b"after").expect("stored");
+    std::thread::sleep(TICK * 2);
+    contents.vouch(&state.blobs(), &seen.present);
+    let seen = contents.blobs(&state.blobs(), &|| true).expect("it can be listed");
+    assert_eq!(seen.present, HashSet::from([before.digest, after.digest]));
+    assert_eq!(seen.doubtful, [before.digest], "only what the layout wrote meanwhile is vouched for");
+}
+
+#[tokio::test]
 async fn a_torn_index_file_is_written_again() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (plan, state) = (three(), state_in(directory.path()));
@@ -569,9 +628,9 @@ async fn what_belongs_to_an_image_heals_too() {
     record.attestations = vec![attestation.clone()];
     record.upstream = Some(upstream.clone());
     record.save(&state).expect("it can be written");
-    assert_eq!(heal::heal(&plan, &state, &layout).expect("it can be read"), []);
+    assert_eq!(healed(&plan, &state, &layout), []);
     corrupt(&state, &attestation);
     corrupt(&state, &upstream);
-    let moved = heal::heal(&plan, &state, &layout).expect("it can be read");
+    let moved = healed(&plan, &state, &layout);
     assert_eq!(BTreeSet::from_iter(moved), BTreeSet::from([attestation.digest, upstream.digest]));
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::BufReader;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -94,6 +95,28 @@ fn what_is_not_whole_in_the_layout_is_built_again() {
     fs::remove_file(project.path(&format!(".catamaran/layout/blobs/sha256/{digest}"))).expect("it was there");
     assert!(project.run(&["why"]).exits(0).stdout.contains("web/amd64   build     its image is not whole"));
     assert_eq!(built(&project, &[]), "base reused, web built");
+}
+
+#[test]
+fn what_is_damaged_in_the_layout_is_built_again() {
+    let project = two();
+    let first = project.run(&["build", "--json", "--builder", builder()]).exits(0).json();
+    let blobs = project.path(".catamaran/layout/blobs/sha256");
+    let all: BTreeSet<_> =
+        fs::read_dir(&blobs).expect("a folder").map(|entry| entry.expect("a name").file_name()).collect();
+    for name in &all {
+        let path = blobs.join(name);
+        let mut bytes = fs::read(&path).expect("it is there");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 0x10;
+        fs::write(&path, bytes).expect("ours");
+        let again = project.run(&["build", "--json", "--builder", builder()]).exits(0);
+        assert!(again.stderr.contains("was corrupt and is made again"), "{}", again.stderr);
+        assert_eq!(again.json()["indexes"].as_array().map(Vec::len), first["indexes"].as_array().map(Vec::len));
+        project.run(&["verify"]).exits(0);
+    }
+    // Nothing but that is done again.
+    assert_eq!(states(&project.run(&["build", "--json", "--builder", NOBODY]).exits(0)), "base reused, web reused");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Contents {
         let tree = LocalTree::open(directory, excluded, rendered).map_err(|error| error.to_string())?;
         let inventory = tree.inventory(selection).map_err(|error| error.to_string())?;
         let entries = &inventory.entries;
-        let mut digests = self.hashes.known(directory, entries);
+        let mut digests = self.hashes.known(directory, entries.iter());
         let unknown: Vec<usize> =
             (0..entries.len()).filter(|at| digests[*at].is_none() && entries[*at].is_file()).collect();
         let read = |at: &usize| {
@@ -81,6 +81,61 @@ impl Contents {
         }
         Ok((listing, inventory.newest))
     }
+
+    /// Which blobs lie in `directory`, and which of them are not what their names say, as far as that shows: those that are
+    /// as an earlier run found them are not read again. An error in words where the directory cannot be listed. What it returns
+    /// after `stop` became true means nothing.
+    pub(in crate::run) fn blobs(&self, directory: &Path, stop: &(dyn Fn() -> bool + Sync)) -> Result<Blobs, String> {
+        let (tree, entries) = blobs_in(directory)?;
+        let digests = self.hashes.known(directory, entries.iter().map(|(entry, _)| entry));
+        let unknown: Vec<_> =
+            entries.iter().zip(&digests).filter(|(_, known)| known.is_none()).map(|(blob, _)| blob).collect();
+        let read = on_all_cores(&unknown, |(entry, _)| {
+            // What is no file has no bytes to be right.
+            if entry.is_file() && !stop() { self.hashes.read(directory, &tree, entry).ok() } else { None }
+        });
+        let mut blobs = Blobs::default();
+        let found = unknown.iter().map(|(_, name)| *name).zip(read);
+        let known = entries.iter().map(|(_, name)| *name).zip(digests).filter(|(_, digest)| digest.is_some());
+        for (name, digest) in known.chain(found) {
+            blobs.present.insert(name);
+            if digest != Some(name) {
+                blobs.doubtful.push(name);
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Takes every blob in `directory` that is not among `before` for what its name says: the layout has written it since, and
+    /// hashed it while it did. Of no consequence if that fails: it is read by the next run.
+    pub(in crate::run) fn vouch(&self, directory: &Path, before: &HashSet<Digest>) {
+        let Ok((_, entries)) = blobs_in(directory) else { return };
+        for (entry, name) in entries {
+            if entry.is_file() && !before.contains(&name) {
+                self.hashes.remember(directory, &entry, name);
+            }
+        }
+    }
+}
+
+/// What lies in a directory of blobs.
+#[derive(Debug, Default)]
+pub(in crate::run) struct Blobs {
+    /// All of them.
+    pub(in crate::run) present: HashSet<Digest>,
+    /// Those whose bytes are others than their names say, or cannot be read.
+    pub(in crate::run) doubtful: Vec<Digest>,
+}
+
+/// What in `directory` is named as a blob is.
+fn blobs_in(directory: &Path) -> Result<(LocalTree, Vec<(InventoryEntry, Digest)>), String> {
+    let tree = LocalTree::open(directory, &[], &[]).map_err(|error| error.to_string())?;
+    let inventory = tree.inventory(&Selection::default()).map_err(|error| error.to_string())?;
+    let named = |entry: InventoryEntry| {
+        let name = format!("sha256:{}", entry.path).parse().ok()?;
+        Some((entry, name))
+    };
+    Ok((tree, inventory.entries.into_iter().filter_map(named).collect()))
 }
 
 /// Runs `work` on every item, as many at once as there are cores; results come in the order of the items.

@@ -89,7 +89,11 @@ impl Hashes {
     }
 
     /// The digests of those of `entries` that are remembered as they are now, in their order.
-    pub(super) fn known(&self, directory: &Path, entries: &[InventoryEntry]) -> Vec<Option<Digest>> {
+    pub(super) fn known<'e>(
+        &self,
+        directory: &Path,
+        entries: impl Iterator<Item = &'e InventoryEntry>,
+    ) -> Vec<Option<Digest>> {
         let mut rows = self.rows();
         let key = PathHash::of(directory);
         let one = |entry: &InventoryEntry| {
@@ -97,7 +101,7 @@ impl Hashes {
             row.used = true;
             Some(row.digest)
         };
-        entries.iter().map(one).collect()
+        entries.map(one).collect()
     }
 
     /// Reads a file and remembers its digest. An error where it is not the file of `entry` from the first byte to the last.
@@ -132,6 +136,15 @@ impl Hashes {
             self.changed.store(true, Ordering::Relaxed);
         }
         Ok(digest)
+    }
+
+    /// Remembers a digest that is known without reading the file, if the file has not changed just now.
+    pub(super) fn remember(&self, directory: &Path, entry: &InventoryEntry, digest: Digest) {
+        if entry.changed.max(entry.modified) < settled_before(SystemTime::now()) {
+            let row = Row { stamp: Stamp::of(entry), digest, used: true };
+            self.rows().insert(PathHash::of(directory).below(&entry.path), row);
+            self.changed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Writes what is remembered, if that is more than what was read.
@@ -250,17 +263,17 @@ mod tests {
         let hashes = Hashes::default();
         let (tree, entries) = listed(&root);
         assert_eq!(hashes.read(&root, &tree, &entries[0]).expect("it can be read"), Digest::of("one"));
-        assert_eq!(hashes.known(&root, &entries), [None], "another write in the same tick would not show");
+        assert_eq!(hashes.known(&root, entries.iter()), [None], "another write in the same tick would not show");
         std::thread::sleep(TICK * 2);
         hashes.read(&root, &tree, &entries[0]).expect("it can be read");
-        assert_eq!(hashes.known(&root, &entries), [Some(Digest::of("one"))]);
+        assert_eq!(hashes.known(&root, entries.iter()), [Some(Digest::of("one"))]);
         // The same length, and the old time set again: what cannot be set is the time of the last change.
         let time = fs::metadata(root.join("a")).expect("it is there").modified().expect("a time");
         fs::write(root.join("a"), "two").expect("a file");
         File::options().write(true).open(root.join("a")).expect("a file").set_modified(time).expect("it is ours");
         assert!(hashes.read(&root, &tree, &entries[0]).is_err(), "it is not what was listed");
         let (_, entries) = listed(&root);
-        assert_eq!(hashes.known(&root, &entries), [None]);
+        assert_eq!(hashes.known(&root, entries.iter()), [None]);
     }
 
     #[test]
@@ -280,7 +293,7 @@ mod tests {
         let file = directory.path().join("hashes");
         hashes.save(&file).expect("it can be written");
         let expected: Vec<Option<Digest>> = ["a", "b", "c"].iter().map(|text| Some(Digest::of(text))).collect();
-        assert_eq!(Hashes::load(&file).known(&root, &entries), expected);
+        assert_eq!(Hashes::load(&file).known(&root, entries.iter()), expected);
         let bytes = fs::read(&file).expect("it is there");
         for at in 0..bytes.len() {
             let mut torn = bytes.clone();

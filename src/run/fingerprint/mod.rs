@@ -13,7 +13,7 @@ mod reads;
 mod sources;
 
 pub use change::{Cause, Change, How, Standing};
-pub(in crate::run) use contents::Contents;
+pub(in crate::run) use contents::{Blobs, Contents};
 pub(in crate::run) use hashes::TICK;
 pub(in crate::run) use input::lenient;
 pub use input::{Fingerprint, Input, InputKind};

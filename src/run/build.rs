@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::services::Services;
 use super::status::{included, is_shown, status, title};
 use super::task::{JudgedCell, Shared};
 use super::{Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, StateDir};
-use crate::base::{ByteSize, CellId, CellState, ComponentName, ErrorClass, Failure as _, Platform};
+use crate::base::{ByteSize, CellId, CellState, ComponentName, Digest, ErrorClass, Failure as _, Platform};
 use crate::config::LockFile;
 use crate::event::{Event, EventSink};
 use crate::plan::{Cell, Component, Plan, Selection};
@@ -106,20 +106,7 @@ async fn run(
 ) -> Result<Outcome, RunError> {
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
-    let stop = cancel.clone();
-    let (layout, contents, healed) = blocking((plan, whole, state), move |_, whole, state| {
-        let layout = open_layout(state)?;
-        layout.sweep()?;
-        let contents = Arc::new(Contents::open(state));
-        let healed = heal(whole, state, &layout, &contents, &stop)?;
-        Ok((layout, contents, healed))
-    })
-    .await?;
-    for digest in healed.moved {
-        let text =
-            format!("blob {} was corrupt and is made again; what was there is in `layout/corrupt/`", digest.short());
-        events.emit(Event::Warning { cell: None, text });
-    }
+    let (layout, contents, before) = open_healed((plan, whole, state), events.as_ref(), cancel).await?;
     let selected = selected(plan);
     events.emit(headline(plan, &selected));
     let bases = Bases::new(options.lock.clone().unwrap_or_default());
@@ -168,7 +155,7 @@ async fn run(
         Err(error) => Err(error),
     };
     builders.close().await;
-    contents.vouch(&state.blobs(), &healed.before);
+    contents.vouch(&state.blobs(), &before);
     remember(&contents, events.as_ref());
     if !platforms.is_empty() {
         forget_lists(whole, state, &contents);
@@ -206,6 +193,29 @@ async fn run(
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// The layout with what was damaged out of the way, what is remembered of files, and the blobs that were there.
+async fn open_healed(
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
+    events: &dyn EventSink,
+    cancel: &CancellationToken,
+) -> Result<(Layout, Arc<Contents>, HashSet<Digest>), RunError> {
+    let stop = cancel.clone();
+    let (layout, contents, healed) = blocking((plan, whole, state), move |_, whole, state| {
+        let layout = open_layout(state)?;
+        layout.sweep()?;
+        let contents = Arc::new(Contents::open(state));
+        let healed = heal(whole, state, &layout, &contents, &stop)?;
+        Ok((layout, contents, healed))
+    })
+    .await?;
+    for digest in healed.moved {
+        let text =
+            format!("blob {} was corrupt and is made again; what was there is in `layout/corrupt/`", digest.short());
+        events.emit(Event::Warning { cell: None, text });
+    }
+    Ok((layout, contents, healed.before))
 }
 
 /// The cells that a run is to bring about.

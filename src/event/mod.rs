@@ -59,6 +59,9 @@ pub enum Event {
         cells: usize,
         /// Whether names or platforms on the command line left something out.
         subset: bool,
+        /// Those of the cells that the platforms on the command line left out, and that others need to be built: services run
+        /// from them. They are no part of what the run is about.
+        needed: Vec<CellId>,
     },
     /// How long cells took the last time, for an estimate. Comes soon after the start of the run, if at all.
     Expected {

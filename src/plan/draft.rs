@@ -3,12 +3,17 @@ use std::sync::Arc;
 
 use super::source::Source;
 use super::{Base, Cell, CellBuild, CellWork, ContextSource, PlannedContext, RenderedTemplate, Selection};
-use crate::base::{CellId, ComponentName, Platform, Span};
+use crate::base::{CellId, ComponentName, Platform, Reference, Span};
 use crate::config::{AnnotationLevel, ComponentSpec, ContextRef};
 use crate::dockerfile::{Facts, StagePlatform, Use};
 
 pub(super) fn excluded(id: CellId, reason: String) -> Cell {
     let work = CellWork::Excluded(reason);
+    Cell { id, needs: Vec::new(), services: Vec::new(), work, selection: Selection::Unselected }
+}
+
+pub(super) fn mirrored(id: CellId, image: Reference) -> Cell {
+    let work = CellWork::Mirror(image);
     Cell { id, needs: Vec::new(), services: Vec::new(), work, selection: Selection::Unselected }
 }
 

@@ -2,14 +2,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
-use super::draft::{CellDraft, excluded};
+use super::draft::{CellDraft, excluded, mirrored};
 use super::references::{self, References};
 use super::select::select;
 use super::source::{Sources, shown};
-use super::{
-    Cell, CellWork, Component, ComponentKind, Plan, PlanError, PlanOptions, PlanProblem, PlannedService, Selection,
-    Subset, graph,
-};
+use super::{Cell, Component, ComponentKind, Plan, PlanError, PlanOptions, PlanProblem, PlannedService, Subset, graph};
 use crate::base::{CellId, ComponentName, Platform};
 use crate::config::{AnnotationLevel, Project, ReadText};
 
@@ -23,6 +20,8 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         build_platform: options.build_platform.clone().unwrap_or_else(Platform::host),
         problems: Vec::new(),
         platforms: IndexMap::new(),
+        declared: IndexMap::new(),
+        brought: Vec::new(),
         references: IndexMap::new(),
         produced: HashMap::new(),
         used: BTreeMap::new(),
@@ -77,6 +76,10 @@ pub(super) struct Planner<'a> {
     pub(super) problems: Vec<PlanProblem>,
     /// The platforms of each component in this plan, sorted.
     pub(super) platforms: IndexMap<ComponentName, Vec<Platform>>,
+    /// The same before `--platform`.
+    pub(super) declared: IndexMap<ComponentName, Vec<Platform>>,
+    /// Cells that `--platform` left out and that are needed all the same, in the order in which that was found.
+    pub(super) brought: Vec<CellId>,
     pub(super) references: IndexMap<ComponentName, References>,
     /// Which components publish a name, in its familiar form; for names of one platform with that platform.
     pub(super) produced: HashMap<String, Vec<(ComponentName, Option<Platform>)>>,
@@ -97,12 +100,34 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether `name` has a cell for `platform` that is not left out.
-    pub(super) fn is_built(&self, name: &ComponentName, platform: &Platform) -> bool {
+    /// Whether `name` has a cell for `platform` that is not excluded, asked for or not.
+    pub(super) fn is_declared(&self, name: &ComponentName, platform: &Platform) -> bool {
         let alone = self.project.components.get(name).and_then(|spec| spec.variations.get(platform));
-        self.platforms.get(name).is_some_and(|all| all.contains(platform))
+        self.declared.get(name).is_some_and(|all| all.contains(platform))
             && !self.is_excluded(name)
             && alone.is_none_or(|variation| variation.exclude.is_none())
+    }
+
+    /// Whether `--platform` leaves a platform out.
+    pub(super) fn is_left_out(&self, platform: &Platform) -> bool {
+        self.options.platforms.as_ref().is_some_and(|asked| !asked.contains(platform))
+    }
+
+    /// Whether a cell of platform `by` can need the cell of `name` for `platform`. That one is brought along where it was left
+    /// out and so was the one that needs it.
+    pub(super) fn is_needed(&mut self, name: &ComponentName, platform: &Platform, by: &Platform) -> bool {
+        let there = self.is_declared(name, platform) && (!self.is_left_out(platform) || self.is_left_out(by));
+        if there {
+            self.bring(&CellId::new(name.clone(), platform.clone()));
+        }
+        there
+    }
+
+    /// Sees to it that a cell is in the plan that is needed, even if `--platform` leaves it out.
+    pub(super) fn bring(&mut self, cell: &CellId) {
+        if self.is_left_out(&cell.platform) && !self.brought.contains(cell) {
+            self.brought.push(cell.clone());
+        }
     }
 
     fn components(&self) -> Vec<Component> {
@@ -159,46 +184,53 @@ impl Planner<'_> {
         sources: &mut Sources<'_>,
     ) -> Vec<Cell> {
         let mut cells = Vec::new();
-        for component in components {
-            let name = component.name.clone();
-            let external = self.project.externals.get(&name).map(|spec| spec.image.value.clone());
-            let simple = match (&component.excluded, external) {
-                (Some(reason), _) => Some(CellWork::Excluded(reason.clone())),
-                (None, Some(image)) => Some(CellWork::Mirror(image)),
-                (None, None) => None,
-            };
-            if let Some(work) = simple {
-                cells.extend(component.platforms.iter().map(|platform| Cell {
-                    id: CellId::new(name.clone(), platform.clone()),
-                    needs: Vec::new(),
-                    services: Vec::new(),
-                    work: work.clone(),
-                    selection: Selection::Unselected,
-                }));
-                continue;
+        for component in &mut *components {
+            let spec = self.project.components.get(&component.name);
+            if let Some(spec) = spec.filter(|_| component.excluded.is_none()) {
+                self.check_context(&component.name, spec, sources.files);
+                component.needs = self.declared_needs(&component.name, spec, services);
             }
-            let Some(spec) = self.project.components.get(&name) else { continue };
-            self.check_context(&name, spec, sources.files);
-            let declared = self.declared_needs(&name, spec, services);
-            let mut needs = declared;
             for platform in component.platforms.clone() {
-                let spec = &*spec.on(&platform);
-                let id = CellId::new(name.clone(), platform);
-                if let Some(reason) = &spec.exclude {
-                    cells.push(excluded(id, reason.value.clone()));
-                    continue;
-                }
-                let mut cell = CellDraft::new(id);
-                self.declared_edges(spec, services, &mut cell);
-                cell.templates = sources.templates(&name, spec, &mut self.problems);
-                if let Some(source) = sources.get(&name, spec, &mut self.problems) {
-                    self.build(&name, spec, &source, &mut cell, &mut needs, &mut component.bases);
-                }
-                cells.push(cell.finish());
+                cells.extend(self.cell(component, platform, services, sources));
             }
-            component.needs = needs;
+        }
+        // Each of these may need more of them.
+        let mut at = 0;
+        while let Some(id) = self.brought.get(at).cloned() {
+            at += 1;
+            if let Some(component) = components.iter_mut().find(|component| component.name == id.component) {
+                cells.extend(self.cell(component, id.platform, services, sources));
+            }
         }
         cells
+    }
+
+    fn cell(
+        &mut self,
+        component: &mut Component,
+        platform: Platform,
+        services: &IndexMap<ComponentName, PlannedService>,
+        sources: &mut Sources<'_>,
+    ) -> Option<Cell> {
+        let name = component.name.clone();
+        let id = CellId::new(name.clone(), platform);
+        if let Some(reason) = &component.excluded {
+            return Some(excluded(id, reason.clone()));
+        }
+        if let Some(external) = self.project.externals.get(&name) {
+            return Some(mirrored(id, external.image.value.clone()));
+        }
+        let spec = &*self.project.components.get(&name)?.on(&id.platform);
+        if let Some(reason) = &spec.exclude {
+            return Some(excluded(id, reason.value.clone()));
+        }
+        let mut cell = CellDraft::new(id);
+        self.declared_edges(spec, services, &mut cell);
+        cell.templates = sources.templates(&name, spec, &mut self.problems);
+        if let Some(source) = sources.get(&name, spec, &mut self.problems) {
+            self.build(&name, spec, &source, &mut cell, &mut component.needs, &mut component.bases);
+        }
+        Some(cell.finish())
     }
 
     /// Adds a problem that each platform of a component would repeat.

@@ -103,7 +103,7 @@ pub struct Unselected {
 /// What narrowed a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Subset {
-    /// `--platform` left platforms out: what is not in `cells` is not judged.
+    /// `--platform` left platforms out: what is not in `cells` is not judged, nor what [`Plan::is_brought`] says of.
     pub platforms: bool,
     /// Names were given: `Cell::selection` says which cells they mean; `cells` is the whole matrix.
     pub names: bool,
@@ -179,6 +179,8 @@ pub enum NeedReason {
 pub struct PlannedService {
     /// The cell; of the host's platform where the component has it and nothing else is asked for.
     pub cell: CellId,
+    /// For cells of these platforms another one: a builder of the project takes them, whose own platform is not the host's.
+    pub elsewhere: BTreeMap<Platform, CellId>,
     /// Whether each cell gets the service of its own platform instead.
     pub same_platform: bool,
     /// The port it listens on.
@@ -204,7 +206,10 @@ pub struct PlannedService {
 impl PlannedService {
     /// The cell that it runs from for a cell of `platform`.
     pub fn cell_for(&self, platform: &Platform) -> CellId {
-        if self.same_platform { CellId::new(self.cell.component.clone(), platform.clone()) } else { self.cell.clone() }
+        if self.same_platform {
+            return CellId::new(self.cell.component.clone(), platform.clone());
+        }
+        self.elsewhere.get(platform).unwrap_or(&self.cell).clone()
     }
 }
 
@@ -346,9 +351,20 @@ impl Plan {
         self.cells.iter().find(|cell| cell.id == *id)
     }
 
-    /// The cells that count: all but the excluded ones.
+    /// The cells that count: all but the excluded ones, and those that are only [brought along](Plan::is_brought).
     pub fn expected(&self) -> impl Iterator<Item = &Cell> {
-        self.cells.iter().filter(|cell| !cell.is_excluded())
+        self.cells.iter().filter(|cell| !cell.is_excluded() && !self.is_brought(&cell.id))
+    }
+
+    /// Whether `--platform` left a cell out and it is in this plan all the same: a service runs from it that other cells
+    /// need, or it is needed by such a one. It is built, and is no part of what the command is about.
+    pub fn is_brought(&self, cell: &CellId) -> bool {
+        self.subset.platforms && !self.platforms.contains(&cell.platform)
+    }
+
+    /// The cells that are [brought along](Plan::is_brought).
+    pub fn brought(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|cell| !cell.is_excluded() && self.is_brought(&cell.id))
     }
 }
 

@@ -104,7 +104,7 @@ impl Planner<'_> {
         for need in &self.members(&spec.needs) {
             if services.contains_key(&need.value) {
                 self.service_edge(&need.value, services, cell);
-            } else if self.is_built(&need.value, &cell.id.platform) {
+            } else if self.is_needed(&need.value, &cell.id.platform, &cell.id.platform) {
                 // A need that is not built for this platform is nothing to wait for.
                 cell.need(CellId::new(need.value.clone(), cell.id.platform.clone()));
             }
@@ -131,7 +131,8 @@ impl Planner<'_> {
             self.service_edge(need, services, cell);
         }
         let source = service.cell_for(&cell.id.platform);
-        if self.is_built(name, &source.platform) {
+        if self.is_declared(name, &source.platform) {
+            self.bring(&source);
             cell.need(source);
             cell.services.push(name.clone());
         } else {
@@ -151,11 +152,10 @@ impl Planner<'_> {
         span: Option<&Span>,
     ) -> Option<CellId> {
         // Unknown and excluded ones are reported where the need is checked.
-        let platforms = self.platforms.get(other)?;
-        if self.is_excluded(other) {
+        if !self.platforms.contains_key(other) || self.is_excluded(other) {
             return None;
         }
-        if platforms.contains(&platform) && self.is_built(other, &platform) {
+        if self.is_needed(other, &platform, &wanted_by.platform) {
             return Some(CellId::new(other.clone(), platform));
         }
         let left_out = self.options.platforms.as_ref().is_some_and(|asked| !asked.contains(&platform));

@@ -22,9 +22,7 @@ impl Planner<'_> {
     /// The platforms of the matrix, after `--platform`.
     pub(super) fn matrix_platforms(&self) -> Vec<Platform> {
         let mut all = self.declared_platforms();
-        if let Some(asked) = &self.options.platforms {
-            all.retain(|platform| asked.contains(platform));
-        }
+        all.retain(|platform| !self.is_left_out(platform));
         all
     }
 
@@ -102,10 +100,9 @@ impl Planner<'_> {
         if platforms.is_empty() && !self.is_excluded(name) {
             self.problems.push(PlanProblem::NoPlatforms { project: name.to_string(), span: span.cloned() });
         }
-        if let Some(asked) = &self.options.platforms {
-            platforms.retain(|platform| asked.contains(platform));
-        }
         platforms.sort();
+        self.declared.insert(name.clone(), platforms.clone());
+        platforms.retain(|platform| !self.is_left_out(platform));
         self.platforms.insert(name.clone(), platforms);
     }
 }

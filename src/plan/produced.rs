@@ -18,7 +18,7 @@ impl Planner<'_> {
                 }
                 for reference in both {
                     if self.project.arch_tags {
-                        for platform in self.platforms.get(name).into_iter().flatten() {
+                        for platform in self.declared.get(name).into_iter().flatten() {
                             if let Ok(single) = arch_reference(&reference, platform) {
                                 names.insert((single.familiar(), Some(platform.clone())));
                             }

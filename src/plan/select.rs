@@ -12,14 +12,16 @@ pub(super) fn select(
     cells: &mut [Cell],
     problems: &mut Vec<PlanProblem>,
 ) {
+    // What was only brought along is needed at most.
+    let asked = |cell: &Cell| options.platforms.as_ref().is_none_or(|asked| asked.contains(&cell.id.platform));
     if options.names.is_empty() {
         for cell in cells.iter_mut().filter(|cell| !cell.is_excluded()) {
-            cell.selection = Selection::Selected;
+            cell.selection = if asked(cell) { Selection::Selected } else { Selection::Required };
         }
         return;
     }
     for selector in &options.names {
-        match matching(project, selector, components, cells) {
+        match matching(project, selector, components, cells, &asked) {
             Ok(found) => found.into_iter().for_each(|at| cells[at].selection = Selection::Selected),
             Err(problem) => problems.push(problem),
         }
@@ -44,6 +46,7 @@ fn matching(
     selector: &Selector,
     components: &[Component],
     cells: &[Cell],
+    asked: &dyn Fn(&Cell) -> bool,
 ) -> Result<Vec<usize>, PlanProblem> {
     let (name, platform) =
         selector.text.split_once('/').map_or((selector.text.as_str(), None), |(name, platform)| (name, Some(platform)));
@@ -52,7 +55,7 @@ fn matching(
         .map(PlatformPattern::new)
         .transpose()
         .map_err(|(message, help)| PlanProblem::invalid(message, help, None))?;
-    let of_names = || cells.iter().enumerate().filter(|(_, cell)| names.contains(&cell.id.component));
+    let of_names = || cells.iter().enumerate().filter(|(_, cell)| names.contains(&cell.id.component) && asked(cell));
     let found: Vec<usize> = of_names()
         .filter(|(_, cell)| {
             !cell.is_excluded() && wanted.as_ref().is_none_or(|wanted| wanted.matches(&cell.id.platform))

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 
 use super::matrix::Planner;
@@ -78,33 +80,61 @@ impl Planner<'_> {
             }
         }
         open.pop();
-        if let Some(cell) = self.service_cell(name, spec) {
-            planned.insert(name.clone(), service(cell, spec, needs));
+        if let Some(cell) = self.service_cell(name, spec, &self.build_platform.clone()) {
+            let elsewhere = self.service_elsewhere(name, spec, &cell);
+            planned.insert(name.clone(), service(cell, elsewhere, spec, needs));
         }
     }
 
-    /// The cell that a service runs from: what was asked for, else that of the builder's platform where there is one, else
-    /// the first.
-    fn service_cell(&mut self, name: &ComponentName, spec: &ServiceSpec) -> Option<CellId> {
-        let platforms = self.platforms.get(name)?;
-        let built: Vec<&Platform> = platforms.iter().filter(|platform| self.is_built(name, platform)).collect();
+    /// The cell that a service runs from on a builder whose own platform is `native`: what was asked for, else that of this
+    /// platform where there is one, else the first.
+    ///
+    /// `--platform` makes no difference to it: the same image serves the same cells, whatever else is built with them.
+    fn service_cell(&mut self, name: &ComponentName, spec: &ServiceSpec, native: &Platform) -> Option<CellId> {
+        let platforms = self.declared.get(name)?;
+        let mut built = platforms.iter().filter(|platform| self.is_declared(name, platform));
+        let cell = |platform: &Platform| CellId::new(name.clone(), platform.clone());
         if let ServicePlatform::One(wanted) = &spec.platform {
-            if built.contains(&wanted) {
-                return Some(CellId::new(name.clone(), wanted.clone()));
+            if built.any(|platform| platform == wanted) {
+                return Some(cell(wanted));
             }
             let message = format!("service `{name}` is to run as {wanted}, which `{name}` is not built for");
             self.problems.push(PlanProblem::invalid(message, None, spec.span.clone()));
             return None;
         }
-        let native = built.iter().find(|platform| ***platform == self.build_platform);
-        let platform = native.or_else(|| built.first())?;
-        Some(CellId::new(name.clone(), (*platform).clone()))
+        built.clone().find(|platform| *platform == native).or_else(|| built.next()).map(cell)
+    }
+
+    /// Where cells are built by a builder of another kind, a native service runs there from another cell than `usual`.
+    fn service_elsewhere(
+        &mut self,
+        name: &ComponentName,
+        spec: &ServiceSpec,
+        usual: &CellId,
+    ) -> BTreeMap<Platform, CellId> {
+        let mut elsewhere = BTreeMap::new();
+        if spec.platform != ServicePlatform::Native {
+            return elsewhere;
+        }
+        for platform in self.declared_platforms() {
+            let native = self.native_platform(&platform);
+            if let Some(cell) = self.service_cell(name, spec, &native).filter(|cell| cell != usual) {
+                elsewhere.insert(platform, cell);
+            }
+        }
+        elsewhere
     }
 }
 
-fn service(cell: CellId, spec: &ServiceSpec, needs: Vec<ComponentName>) -> PlannedService {
+fn service(
+    cell: CellId,
+    elsewhere: BTreeMap<Platform, CellId>,
+    spec: &ServiceSpec,
+    needs: Vec<ComponentName>,
+) -> PlannedService {
     PlannedService {
         cell,
+        elsewhere,
         same_platform: spec.platform == ServicePlatform::Same,
         port: spec.port,
         ready: spec.ready.as_ref().map(|ready| ready.value.clone()),

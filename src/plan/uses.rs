@@ -69,7 +69,7 @@ impl Planner<'_> {
             if let Some(found) = self.cell_of(other, own, &cell.id.clone(), span) {
                 cell.context(key, found);
             }
-        } else if !judged && self.is_built(other, &own) {
+        } else if !judged && self.is_needed(other, &own, &own) {
             cell.context(key, CellId::new(other.clone(), own));
         }
     }
@@ -83,7 +83,7 @@ impl Planner<'_> {
 
     /// The platform of the builder that builds cells of `platform`, as far as that is known before it is asked: this
     /// machine's, unless a builder of the project takes other platforms only.
-    fn native_platform(&self, platform: &Platform) -> Platform {
+    pub(super) fn native_platform(&self, platform: &Platform) -> Platform {
         let takes = |builder: &&BuilderSpec| builder.platforms.iter().any(|taken| taken.value == *platform);
         let Some(builder) = self.project.builders.values().find(takes) else { return self.build_platform.clone() };
         let mut taken = builder.platforms.iter().map(|taken| &taken.value);

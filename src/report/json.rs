@@ -183,7 +183,7 @@ pub fn plan_document(plan: Option<&Plan>, error: Option<&dyn Failure>) -> String
             "schema": "catamaran/plan/v1", "cells": [], "components": [], "errors": all_errors(error),
         }));
     };
-    let mut cells: Vec<&crate::plan::Cell> = plan.cells.iter().collect();
+    let mut cells: Vec<&crate::plan::Cell> = plan.cells.iter().filter(|cell| !plan.is_brought(&cell.id)).collect();
     cells.sort_by(|a, b| a.id.cmp(&b.id));
     let cell = |cell: &&crate::plan::Cell| {
         let reason = match &cell.work {
@@ -211,6 +211,7 @@ pub fn plan_document(plan: Option<&Plan>, error: Option<&dyn Failure>) -> String
         "registry": plan.registries.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "expected": plan.expected().count(),
         "subset": plan.subset.platforms || plan.subset.names,
+        "needed": plan.brought().map(|cell| cell.id.to_string()).collect::<Vec<_>>(),
         "cells": cells.iter().map(cell).collect::<Vec<_>>(),
         "components": plan.components.iter().map(component_document).collect::<Vec<_>>(),
         "services": plan.services.iter().map(service_document).collect::<Vec<_>>(),

@@ -21,6 +21,9 @@ pub fn plan_table(plan: &Plan, style: &Style) -> String {
     }
     rest(plan, style, &mut out);
     services(plan, &mut out);
+    for cell in plan.brought() {
+        let _ = writeln!(out, "needed    {}, left out by --platform, for a service", cell.id);
+    }
     if !plan.unselected.is_empty() {
         let names: Vec<&str> = plan.unselected.iter().map(|one| one.name.as_str()).collect();
         let _ = writeln!(out, "only by name  {}", names.join(", "));

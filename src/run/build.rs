@@ -89,6 +89,7 @@ fn headline(plan: &Plan, selected: &[&Cell]) -> Event {
         platforms: platforms.into_iter().cloned().collect(),
         cells: selected.len(),
         subset: plan.subset.names || plan.subset.platforms,
+        needed: selected.iter().map(|cell| &cell.id).filter(|id| plan.is_brought(id)).cloned().collect(),
     }
 }
 

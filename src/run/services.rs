@@ -410,6 +410,7 @@ mod tests {
     fn everything_by_which_steps_see_a_service_is_declared() {
         let plain = PlannedService {
             cell: CellId::new("db".parse().expect("a name"), "amd64".parse().expect("a platform")),
+            elsewhere: BTreeMap::new(),
             same_platform: false,
             port: None,
             ready: None,

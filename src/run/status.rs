@@ -49,8 +49,7 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
     };
     let doubled = doubled(layout.as_ref());
     for component in included(plan) {
-        let of_component =
-            || plan.cells.iter().filter(|cell| cell.id.component == component.name && !cell.is_excluded());
+        let of_component = || plan.expected().filter(|cell| cell.id.component == component.name);
         let wanted: Vec<(&Platform, &Descriptor)> =
             of_component().filter_map(|cell| Some((&cell.id.platform, images.get(&cell.id)?))).collect();
         if wanted.len() < of_component().count() {

@@ -92,6 +92,7 @@ fn run(size: (u16, u16), then: Option<(u16, u16)>, unicode: bool, color: bool) -
         platforms: Vec::new(),
         cells: CELLS,
         subset: false,
+        needed: Vec::new(),
     };
     feed(&mut terminal, &first);
     let took = Duration::from_secs(3);

@@ -149,6 +149,64 @@ fn d9_a_service_is_one_cell_that_others_need() {
 }
 
 #[test]
+fn a_service_runs_from_the_same_cell_whatever_platforms_are_asked_for() {
+    let folder = project(
+        "[component.base]\n[component.hub]\n[component.app]\nneeds = [\"hub\"]\n[service.hub]\nport = 80\n",
+        &["base", "hub", "app"],
+    );
+    folder.write("src/hub/Dockerfile", "FROM base:latest\nRUN x\n");
+    let narrowed = |native: &str, names: &[&str]| {
+        let options = PlanOptions {
+            build_platform: native.parse().ok(),
+            platforms: Some(vec!["arm64".parse().expect("ok")]),
+            names: names.iter().map(|name| name.parse().expect("ok")).collect(),
+            ..PlanOptions::default()
+        };
+        folder.plan(&folder.request(), &options).expect("plans")
+    };
+    let planned = narrowed("amd64", &[]);
+    assert_eq!(ids(&planned.cells), ["base/arm64", "hub/arm64", "base/amd64", "hub/amd64", "app/arm64"]);
+    assert_eq!(needs(&planned, "app/arm64"), ["hub/amd64"]);
+    assert_eq!(needs(&planned, "hub/amd64"), ["base/amd64"], "what it is made from comes along");
+    assert_eq!(needs(&planned, "hub/arm64"), ["base/arm64"]);
+    // It is built, and no part of what was asked for.
+    assert_eq!(planned.expected().count(), 3);
+    for (id, selection) in [("hub/amd64", Selection::Required), ("hub/arm64", Selection::Selected)] {
+        assert_eq!(cell(&planned, id).selection, selection, "{id}");
+    }
+    assert!(planned.components.iter().all(|component| component.platforms.len() == 1));
+    let table = plan_table(&planned, &Style::plain(folder.path()));
+    assert!(table.contains("needed    hub/amd64, left out by --platform, for a service\n"), "{table}");
+    assert!(table.contains("\n3 cells"), "{table}");
+    // A name means nothing that was left out.
+    let named = narrowed("amd64", &["hub"]);
+    assert_eq!(cell(&named, "hub/amd64").selection, Selection::Unselected);
+    assert_eq!(ids(&narrowed("arm64", &[]).cells), ["base/arm64", "hub/arm64", "app/arm64"]);
+}
+
+#[test]
+fn a_native_service_is_of_the_platform_of_the_builder_that_it_runs_on() {
+    let folder = project(
+        "[component.hub]\nplatforms = [\"amd64\", \"arm64\"]\n[component.app]\nneeds = [\"hub\"]\n\
+         [service.hub]\nport = 80\n[builder.arm]\naddress = \"tcp://arm:1\"\nplatforms = [\"arm64\"]\n",
+        &["hub", "app"],
+    );
+    let config = std::fs::read_to_string(folder.path().join("catamaran.toml")).expect("it is there");
+    let config = config.replacen("\"linux/arm64\"]", "\"linux/arm64\", \"riscv64\"]", 1);
+    folder.write("catamaran.toml", &config);
+    let needed = |folder: &Folder, of: &str| {
+        let options = PlanOptions { build_platform: "amd64".parse().ok(), ..PlanOptions::default() };
+        let planned = folder.plan(&folder.request(), &options).expect("plans");
+        needs(&planned, of)
+    };
+    assert_eq!(needed(&folder, "app/amd64"), ["hub/amd64"]);
+    assert_eq!(needed(&folder, "app/riscv64"), ["hub/amd64"]);
+    assert_eq!(needed(&folder, "app/arm64"), ["hub/arm64"], "there, nothing of it is emulated");
+    folder.write("catamaran.toml", &config.replace("port = 80", "port = 80\nplatform = \"amd64\""));
+    assert_eq!(needed(&folder, "app/arm64"), ["hub/amd64"], "what was asked for stands");
+}
+
+#[test]
 fn externals_keep_their_own_tag() {
     let folder = project(
         "registry = [\"r.example.com/t\"]\ntag = \"v9\"\n[external.redis]\nimage = \"redis:7-alpine\"\n[external.db]\nimage = \"quay.io/x/pg@sha256:0123456789012345678901234567890123456789012345678901234567890123\"\nas = \"data/pg:16\"\nplatforms = [\"amd64\"]\n",

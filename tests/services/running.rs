@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use super::{build, file, free_port, is_free, project};
 use crate::support::project::{Project, SHELL};
 
@@ -79,4 +81,39 @@ fn d10_names_narrow_to_the_cells_and_the_one_service_cell_that_they_need() {
         .map(|cell| format!("{}/{}", cell["component"].as_str().unwrap(), cell["platform"].as_str().unwrap()))
         .collect();
     assert_eq!(cells, ["app/linux/arm64", "hub/linux/amd64"]);
+}
+
+#[test]
+fn d10_a_narrowed_run_takes_its_service_from_the_builders_own_platform() {
+    // The hub serves what its processor is called.
+    let steps = "ARG HUB_URL\nRUN wget -q -O /got $HUB_URL/list\n";
+    let command = "uname -m >/www/list; exec httpd -f -p $PORT -h /www";
+    let project = project(&format!("port = \"auto\"\ncommand = \"{command}\""), &[("app", steps)]);
+    let (machine, native, foreign) =
+        if cfg!(target_arch = "aarch64") { ("aarch64", "arm64", "amd64") } else { ("x86_64", "amd64", "arm64") };
+    let narrowed = ["--platform", foreign];
+    let ran = project.run(&[&build()[..], &narrowed, &["--export", "part.tar", "--json"]].concat()).exits(0);
+    assert_eq!(file(&project, "app", foreign, "got"), machine, "nothing of it is emulated");
+    assert!(ran.stderr.contains(&format!("needed   hub/{native}, for a service\n")), "{}", ran.stderr);
+    let cells: Vec<String> =
+        ran.json()["cells"].as_array().unwrap().iter().map(|cell| cell["platform"].to_string()).collect();
+    assert_eq!(cells.len(), 3, "both hubs and the one dependent");
+    // It is no part of what is published, nor of what is asked about.
+    assert_eq!(project.run(&["status", "--json", "--platform", foreign]).json()["expected"], 2);
+    let lock = Command::new("tar").args(["-xOf", "part.tar", "catamaran.json"]).current_dir(project.root()).output();
+    let lock = String::from_utf8(lock.unwrap().stdout).unwrap();
+    assert!(lock.contains(foreign) && !lock.contains(native), "{lock}");
+
+    // The whole matrix takes the same one: what was built narrowed is reused.
+    let whole = project.run(&[&build()[..], &["--json"]].concat()).exits(0).json();
+    let state = |component: &str, platform: &str| {
+        let cells = whole["cells"].as_array().unwrap();
+        let of = |cell: &&serde_json::Value| {
+            cell["component"] == component && cell["platform"] == format!("linux/{platform}").as_str()
+        };
+        cells.iter().find(of).unwrap()["state"].clone()
+    };
+    assert_eq!(state("app", foreign), "reused");
+    assert_eq!(state("hub", native), "reused");
+    assert_eq!(state("app", native), "built");
 }

@@ -58,7 +58,7 @@ fn round(took: Duration) -> f64 {
 
 fn members(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::RunStarted { title, components, platforms, cells, subset } => (
+        Event::RunStarted { title, components, platforms, cells, subset, needed } => (
             "run-started",
             json!({
                 "title": title,
@@ -66,6 +66,7 @@ fn members(event: &Event) -> (&'static str, Value) {
                 "platforms": platforms,
                 "cells": cells,
                 "subset": subset,
+                "needed": needed.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }),
         ),
         Event::Expected { cells } => {

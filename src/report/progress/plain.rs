@@ -213,7 +213,7 @@ pub(super) fn cell_of(event: &Event) -> Option<&CellId> {
 /// What events of the whole run say, in lines: both views use the same words.
 pub(super) fn notices(event: &Event) -> Vec<String> {
     match event {
-        Event::RunStarted { title, components, platforms, cells, subset } => {
+        Event::RunStarted { title, components, platforms, cells, subset, needed } => {
             let components_text = counted(*components, "component", "components");
             let platforms_text = counted(platforms.len(), "platform", "platforms");
             let cells_text = counted(*cells, "cell", "cells");
@@ -224,7 +224,8 @@ pub(super) fn notices(event: &Event) -> Vec<String> {
             } else {
                 format!("{components_text} on {platforms_text}, {cells_text}")
             };
-            vec![format!("{}: {text}{subset}", printable(title))]
+            let needed = needed.iter().map(|cell| format!("needed   {cell}, for a service"));
+            std::iter::once(format!("{}: {text}{subset}", printable(title))).chain(needed).collect()
         }
         Event::BuilderReady { address, version, platforms } => {
             let how: Vec<String> = platforms
@@ -304,6 +305,7 @@ mod tests {
                 platforms: vec!["arm64".parse().expect("a platform")],
                 cells: 3,
                 subset: false,
+                needed: Vec::new(),
             },
             Event::CellStarted { cell: cell(), builder: "unix:///b".to_owned(), attempt: 1 },
             Event::StepStarted {

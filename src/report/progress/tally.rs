@@ -167,8 +167,14 @@ mod tests {
         };
         let seconds = Duration::from_secs;
         let mut tally = Tally::new(now);
-        let started =
-            Event::RunStarted { title: String::new(), components: 4, platforms: Vec::new(), cells: 4, subset: false };
+        let started = Event::RunStarted {
+            title: String::new(),
+            components: 4,
+            platforms: Vec::new(),
+            cells: 4,
+            subset: false,
+            needed: Vec::new(),
+        };
         tally.take(&started, now);
         assert_eq!(tally.left(now), None);
         tally.take(&Event::Expected { cells: (0..3).map(|number| (cell(number), seconds(10))).collect() }, now);

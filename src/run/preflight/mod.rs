@@ -82,5 +82,5 @@ fn machine(state: &StateDir, selected: &[&Cell], little: u64) -> Vec<Finding> {
 }
 
 fn selected(plan: &Plan) -> Vec<&Cell> {
-    plan.expected().filter(|cell| cell.selection > Selection::Unselected).collect()
+    plan.cells.iter().filter(|cell| !cell.is_excluded() && cell.selection > Selection::Unselected).collect()
 }

@@ -22,7 +22,7 @@ fn from_registry(registry: &Registry, host: &str, flags: &[&str]) -> Project {
 
 #[test]
 fn a_base_behind_an_authority_of_its_own() {
-    let registry = Registry::start(Make::Debian, &Setup { password: false, tls: true });
+    let registry = Registry::start(Make::Debian, &Setup { tls: true, ..Setup::default() });
     let ca = registry.authority().display().to_string();
     let project = from_registry(&registry, &registry.address, &["--ca", &ca]);
     project.run(&["build"]).exits(6);

@@ -133,7 +133,7 @@ async fn a_changed_image_sends_what_changed() {
 
 #[tokio::test]
 async fn a_private_authority_and_a_password() {
-    let registry = Registry::start(Make::Debian, &Setup { password: true, tls: true });
+    let registry = Registry::start(Make::Debian, &Setup { password: true, tls: true, ..Setup::default() });
     let images = Images::new();
     let release = images.release(&registry.reference("fleet"), &NAMES[..2], "1.0", &[images.layer("shared", 300_000)]);
 

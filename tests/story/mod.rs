@@ -55,7 +55,7 @@ impl Infra {
             .output()
             .expect("the script starts");
         assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
-        let target = Registry::start(Make::Debian, &Setup { password: true, tls: true });
+        let target = Registry::start(Make::Debian, &Setup { tls: true, tokens: true, ..Setup::default() });
         let infra = Self { bench, who, upstream, target };
         let address = free_address();
         let port = address.rsplit(':').next().expect("a port");

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::read_back::{Layout, text};
 use super::{COMPONENTS, EXTERNALS, Infra};
 use crate::builder::bench::Who;
 use crate::support::daemon::Daemon;
+use crate::support::project::Ran;
 use crate::support::registry::{Make, Registry, Setup};
 
 const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
@@ -108,18 +109,46 @@ fn the_original_job_ends_well_from_init_to_a_second_registry() {
     begin(&infra);
     infra.run(&["lock"]).exits(0);
     infra.run(&["prefetch"]).exits(0);
-    let builder = Daemon::shared().address();
-    let build = ["build", "--builder", builder, "--push", "--export", "release.tar", "--json", "--progress", "plain"];
-    let ran = infra.run(&build).exits(0);
+    let ran = whole_job(&infra, &["--builder", Daemon::shared().address()]);
+    assert!(ran.stderr.contains(Daemon::shared().address()), "{}", ran.stderr);
+
+    // Nobody is asked again, and nothing runs.
+    let again =
+        infra.run(&["build", "--builder", "unix:///nonexistent/nobody", "--json", "--progress", "plain"]).exits(0);
+    assert!(!again.stderr.contains("service apphub"), "{}", again.stderr);
+    let cells = again.json()["cells"].as_array().expect("cells").clone();
+    assert!(cells.iter().all(|cell| cell["state"] == "reused" || cell["state"] == "mirrored"), "{cells:?}");
+}
+
+/// Two commands, by somebody without privilege: the builder is started for the run, in a user namespace.
+#[test]
+fn the_original_job_ends_well_for_an_ordinary_user() {
+    let infra = Infra::new(Who::Ordinary);
+    begin(&infra);
+    whole_job(&infra, &[]);
+    let owner = fs::metadata(infra.path(".catamaran/layout/index.json")).expect("it is there").uid();
+    assert_ne!(owner, 0, "whoever is not root cannot have started another builder");
+}
+
+/// Builds everything, publishes it, and looks at all of it through other programs: in the registry, and in another one that the
+/// bundle filled.
+fn whole_job(infra: &Infra, more: &[&str]) -> Ran {
+    let build = ["build", "--push", "--export", "release.tar", "--json", "--progress", "plain"];
+    let ran = infra.run(&[&build, more].concat()).exits(0);
     assert_eq!(ran.stderr.matches("service apphub ready at 127.0.0.1:").count(), 1, "{}", ran.stderr);
     let built = digests(&ran.json());
     assert_eq!(built.len(), CELLS);
+    let tokens = infra.target.tokens.as_ref().expect("the registry wants some");
+    assert!(tokens.counts().0 > 0, "the token server was asked");
+    let pushed =
+        |name: &str| tokens.scopes().iter().any(|scope| scope.starts_with(&format!("repository:infra/{name}:")));
+    assert!(names().iter().all(|(name, _)| pushed(name)), "{:?}", tokens.scopes());
 
     infra.run(&["status"]).exits(0);
     infra.run(&["verify"]).exits(0);
     infra.run(&["verify", "release.tar"]).exits(0);
     let prefix = infra.prefix();
-    let layout = read_back(&infra, &|reference| format!("docker://{prefix}/{reference}"), "registry", &built);
+    let layout = read_back(infra, &|reference| format!("docker://{prefix}/{reference}"), "registry", &built);
     served(&layout);
     for (name, _) in COMPONENTS {
         for (platform, tag) in PLATFORMS.iter().zip(["v0.3.8-amd64", "v0.3.8-arm64"]) {
@@ -128,14 +157,8 @@ fn the_original_job_ends_well_from_init_to_a_second_registry() {
             assert_eq!(digest, built[&(name.to_owned(), (*platform).to_owned())], "{name}:{tag}");
         }
     }
-    second_registry(&infra, &built);
-
-    // Nobody is asked again, and nothing runs.
-    let again =
-        infra.run(&["build", "--builder", "unix:///nonexistent/nobody", "--json", "--progress", "plain"]).exits(0);
-    assert!(!again.stderr.contains("service apphub"), "{}", again.stderr);
-    let cells = again.json()["cells"].as_array().expect("cells").clone();
-    assert!(cells.iter().all(|cell| cell["state"] == "reused" || cell["state"] == "mirrored"), "{cells:?}");
+    second_registry(infra, &built);
+    ran
 }
 
 /// The offline side: the one file fills another registry.
@@ -146,34 +169,4 @@ fn second_registry(infra: &Infra, built: &BTreeMap<(String, String), String>) {
     let address = second.address.clone();
     let layout = read_back(infra, &|reference| format!("docker://{address}/site/{reference}"), "second", built);
     served(&layout);
-}
-
-#[test]
-fn the_original_job_ends_well_for_an_ordinary_user() {
-    let infra = Infra::new(Who::Ordinary);
-    begin(&infra);
-    let ran = infra.run(&["build", "--json", "--progress", "plain"]).exits(0);
-    let built = digests(&ran.json());
-    assert_eq!(built.len(), CELLS);
-    infra.run(&["verify"]).exits(0);
-    assert_eq!(ran.stderr.matches("service apphub ready at 127.0.0.1:").count(), 1, "{}", ran.stderr);
-    let layout = infra.path(".catamaran/layout");
-    assert!(layout.join("index.json").is_file());
-    contains_what_was_served(&layout, &built);
-}
-
-/// The same as [`served`], straight from the program's layout.
-fn contains_what_was_served(layout: &Path, built: &BTreeMap<(String, String), String>) {
-    let layout = Layout::at(layout);
-    let file = |name: &str, platform: &str, path: &str| {
-        let digest = &built[&(name.to_owned(), platform.to_owned())];
-        layout.file(digest, path).unwrap_or_else(|| panic!("{name}/{platform} has no {path}"))
-    };
-    for (name, package) in COMPONENTS {
-        let Some(package) = package else { continue };
-        let path = format!("srv/packages/{package}.bin");
-        let hub = PLATFORMS.map(|platform| file("apphub", platform, &path));
-        let got = PLATFORMS.map(|platform| file(name, platform, "opt/package.bin"));
-        assert!(got[0] == got[1] && hub.contains(&got[0]), "{name}");
-    }
 }

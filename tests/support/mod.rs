@@ -11,4 +11,5 @@ pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;
 pub(crate) mod survivors;
+pub(crate) mod tokens;
 pub(crate) mod tools;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::tokens::{self, Tokens};
 use super::tools;
 
 /// Whose registry.
@@ -35,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) password: bool,
     /// TLS with a certificate of an authority of its own.
     pub(crate) tls: bool,
+    /// Tokens of a server of its own, which wants [`USER`] and [`PASSWORD`]; with TLS only, and in place of `password`.
+    pub(crate) tokens: bool,
 }
 
 /// A registry that ends with this value.
@@ -43,6 +46,8 @@ pub(crate) struct Registry {
     folder: TempDir,
     /// `127.0.0.1:PORT`
     pub(crate) address: String,
+    /// Where it has its tokens from.
+    pub(crate) tokens: Option<Tokens>,
 }
 
 impl Registry {
@@ -50,16 +55,17 @@ impl Registry {
     pub(crate) fn start(make: Make, setup: &Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("registry").tempdir().expect("a folder");
         let address = free_address();
+        let tokens = setup.tokens.then(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let mut command = match make {
             Make::Crane => {
-                assert!(!setup.password && !setup.tls, "crane's registry knows neither");
+                assert!(!setup.password && !setup.tls && !setup.tokens, "crane's registry knows none of it");
                 let mut command = Command::new(tools::tool("bin/crane"));
                 command.args(["registry", "serve", "--address", &address]);
                 command
             }
             Make::Debian | Make::Reference => {
                 let config = folder.path().join("config.yml");
-                fs::write(&config, configuration(folder.path(), &address, setup)).expect("a file");
+                fs::write(&config, configuration(folder.path(), &address, setup, tokens.as_ref())).expect("a file");
                 let program = match make {
                     Make::Debian => system_program("docker-registry"),
                     _ => tools::tool("bin/registry"),
@@ -79,7 +85,8 @@ impl Registry {
             .env("OTEL_TRACES_EXPORTER", "none")
             .spawn()
             .expect("the registry starts");
-        let mut registry = Self { child, folder, address };
+        let tokens = tokens.map(|listener| Tokens::start(listener, folder.path(), USER, PASSWORD));
+        let mut registry = Self { child, folder, address, tokens };
         registry.wait();
         registry
     }
@@ -133,7 +140,7 @@ pub(crate) fn free_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
-fn configuration(folder: &Path, address: &str, setup: &Setup) -> String {
+fn configuration(folder: &Path, address: &str, setup: &Setup, listener: Option<&TcpListener>) -> String {
     let mut text = format!(
         "version: 0.1\nlog: {{level: info, accesslog: {{disabled: false}}}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n",
         folder.join("storage").display()
@@ -143,9 +150,16 @@ fn configuration(folder: &Path, address: &str, setup: &Setup) -> String {
         fs::write(&file, format!("{USER}:{HTPASSWD}\n")).expect("a file");
         let _ = write!(text, "auth:\n  htpasswd: {{realm: test, path: {}}}\n", file.display());
     }
-    let _ = write!(text, "http:\n  addr: {address}\n");
     if setup.tls {
         certificates(folder);
+    }
+    if let Some(listener) = listener {
+        let address = listener.local_addr().expect("an address").to_string();
+        text.push_str("auth:\n");
+        text.push_str(&tokens::configuration(&address, folder));
+    }
+    let _ = write!(text, "http:\n  addr: {address}\n");
+    if setup.tls {
         let path = |name: &str| folder.join(name).display().to_string();
         let _ = writeln!(text, "  tls: {{certificate: {}, key: {}}}", path("server.pem"), path("server.key"));
     }

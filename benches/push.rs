@@ -24,6 +24,9 @@ mod registry;
 #[path = "../tests/support/release.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
 mod release;
+#[path = "../tests/support/tokens.rs"]
+#[expect(dead_code, reason = "tests use more of it")]
+mod tokens;
 #[path = "../tests/support/tools.rs"]
 #[expect(dead_code, reason = "tests use the rest")]
 mod tools;

@@ -75,6 +75,15 @@ pub struct DockerfileSource {
     pub directory: PathBuf,
     /// Its file name there. `NAME.dockerignore` beside it wins over `.dockerignore` of the context.
     pub name: String,
+    /// For a rendered template whose lines are those of the text: the template, which is what somebody wrote and can mend.
+    pub template: Option<PathBuf>,
+}
+
+impl DockerfileSource {
+    /// The file to name when something is wrong with it.
+    pub fn written(&self) -> PathBuf {
+        self.template.clone().unwrap_or_else(|| self.directory.join(&self.name))
+    }
 }
 
 /// A file that the builder finds in a directory of a request although it lies elsewhere: nothing is written among sources.

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -172,8 +173,11 @@ pub fn build_document(outcome: &Outcome, delivered: &Delivered, error: Option<&d
     }))
 }
 
+/// An error and its companions, each text once: a registry that is down is one piece of news, as on the screen.
 fn all_errors(error: Option<&dyn Failure>) -> Vec<Value> {
-    error.into_iter().flat_map(|error| std::iter::once(error).chain(error.others())).map(error_document).collect()
+    let mut seen = HashSet::new();
+    let all = error.into_iter().flat_map(|error| std::iter::once(error).chain(error.others())).map(error_document);
+    all.filter(|document| seen.insert(document.to_string())).collect()
 }
 
 /// `plan --json`. Nothing has been done, so the state of a cell is null unless it is excluded.

@@ -163,6 +163,7 @@ fn in_place(path: &Path) -> DockerfileSource {
     DockerfileSource {
         directory: path.parent().unwrap_or(Path::new(".")).to_owned(),
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        template: None,
     }
 }
 
@@ -189,18 +190,27 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
         hasher.update(Digest::of(part).raw());
     }
     let directory = state.rendered().join(hasher.finish().hex());
+    // A value of several lines moves all lines behind it: then only the rendered file has the line that is meant.
+    let same_lines = |written: Vec<u8>| lines(&written) == lines(text.as_bytes());
+    let is_template = template.extension().is_some_and(|extension| extension == "tpl");
+    let written = (is_template && fs_text(template).is_some_and(same_lines)).then(|| template.to_owned());
+    let source = DockerfileSource { directory: directory.clone(), name: name.clone(), template: written };
     let write = |path: PathBuf, bytes: &[u8]| {
         write_atomically(&path, bytes).map_err(|source| RunError::state("write", &path, source))
     };
     // Named by its content: what is there is right, and writing it again would cost an fsync for each cell.
     if fs_text(&directory.join(&name)).as_deref() == Some(text.as_bytes()) && ignore.is_none() {
-        return Ok(DockerfileSource { directory, name });
+        return Ok(source);
     }
     write(directory.join(&name), text.as_bytes())?;
     if let Some(ignore) = ignore {
         write(directory.join(format!("{name}.dockerignore")), &ignore)?;
     }
-    Ok(DockerfileSource { directory, name })
+    Ok(source)
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.split(|byte| *byte == b'\n').count()
 }
 
 fn fs_text(path: &Path) -> Option<Vec<u8>> {
@@ -210,7 +220,7 @@ fn fs_text(path: &Path) -> Option<Vec<u8>> {
 /// Where the ignore file of a Dockerfile's own may lie, the one that wins first: beside it, and for a template under either
 /// name.
 pub(super) fn ignore_candidates(dockerfile: &Path) -> Vec<PathBuf> {
-    let DockerfileSource { directory, name } = in_place(dockerfile);
+    let DockerfileSource { directory, name, .. } = in_place(dockerfile);
     let plain = name.strip_suffix(".tpl").filter(|plain| !plain.is_empty());
     let names = std::iter::once(name.as_str()).chain(plain);
     names.map(|name| directory.join(format!("{name}.dockerignore"))).collect()

@@ -137,7 +137,9 @@ pub(super) fn open_layout(state: &StateDir) -> Result<Layout, RunError> {
     let layout = Layout::create(&directory)?;
     match layout.index() {
         Err(StoreError::NotALayout { path, .. }) => {
-            let aside = path.with_extension("json.corrupt");
+            let names = (2..).map(|number| path.with_extension(format!("json.corrupt.{number}")));
+            let mut names = std::iter::once(path.with_extension("json.corrupt")).chain(names);
+            let aside = names.find(|name| fs::symlink_metadata(name).is_err()).expect("numbers do not end");
             fs::rename(&path, aside).map_err(|source| RunError::state("move", &path, source))?;
             Ok(Layout::create(&directory)?)
         }

@@ -233,7 +233,13 @@ fn judge(
         component.references.first().is_some_and(|reference| doubled.contains(&reference.to_string()))
     };
     let components: Vec<_> = publishable(plan).filter(in_doubt).map(|component| component.name.clone()).collect();
-    if components.is_empty() { Ok(accepted) } else { Err(RunError::DoubledName { what, components }) }
+    if !components.is_empty() {
+        return Err(RunError::DoubledName { what, components });
+    }
+    // What goes out has the name under which it was built: with another tag, arguments may be others too.
+    let nameless = |component: &&Component| matrix.unindexed.contains(&component.name);
+    let components: Vec<_> = publishable(plan).filter(nameless).map(|component| component.name.clone()).collect();
+    if components.is_empty() { Ok(accepted) } else { Err(RunError::NoIndex { what, components }) }
 }
 
 /// The cells that a command's names and platforms mean. What they need is not among them: it was built, not asked for.

@@ -14,17 +14,18 @@ use crate::verify::{Presence, presence};
 /// A cell is there if its record is and everything that its manifest refers to is in the layout with the right sizes. An
 /// index counts if `index.json` names it, and nothing else the same, it is there whole, and it joins the images of the cells' records.
 pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
-    let layout = match Layout::open(state.layout()) {
-        Ok(layout) => Some(layout),
+    let (layout, unusable) = match Layout::open(state.layout()) {
+        Ok(layout) => (Some(layout), String::new()),
         // Nothing was ever built here, or what is there is no layout: all cells are missing, whatever their records say.
-        Err(StoreError::NotALayout { .. } | StoreError::Absent { .. }) => None,
+        Err(StoreError::NotALayout { reason, .. }) => (None, format!("the layout cannot be used: {reason}")),
+        Err(StoreError::Absent { .. }) => (None, "there is no layout".to_owned()),
         Err(error) => return Err(error.into()),
     };
     let last = LastRun::load(state);
     let mut cells = Vec::new();
     let mut images = BTreeMap::new();
     for cell in &plan.cells {
-        let (report, manifest) = look_at(cell, state, layout.as_ref(), &last)?;
+        let (report, manifest) = look_at(cell, state, layout.as_ref().ok_or(&unusable), &last)?;
         if let Some(manifest) = manifest {
             images.insert(cell.id.clone(), manifest);
         }
@@ -67,6 +68,8 @@ pub fn status(plan: &Plan, state: &StateDir) -> Result<Matrix, RunError> {
         });
         match found {
             Some(index) => matrix.indexes.push(index),
+            // Names stand for all platforms: those of a part may all be there before there is any.
+            None if plan.subset.platforms => {}
             None => matrix.unindexed.push(component.name.clone()),
         }
     }
@@ -99,7 +102,7 @@ pub(super) fn included(plan: &Plan) -> impl Iterator<Item = &Component> {
 fn look_at(
     cell: &Cell,
     state: &StateDir,
-    layout: Option<&Layout>,
+    layout: Result<&Layout, &String>,
     last: &LastRun,
 ) -> Result<(CellReport, Option<Descriptor>), RunError> {
     let external = matches!(cell.work, CellWork::Mirror(_));
@@ -113,9 +116,12 @@ fn look_at(
         report.reason = Some(last.why(&cell.id).unwrap_or_else(|| "never built".to_owned()));
         return Ok((report, None));
     };
-    let Some(layout) = layout else {
-        report.reason = Some("there is no layout".to_owned());
-        return Ok((report, None));
+    let layout = match layout {
+        Ok(layout) => layout,
+        Err(reason) => {
+            report.reason = Some(reason.clone());
+            return Ok((report, None));
+        }
     };
     let mut found = presence(layout, &record.manifest)?;
     for attestation in &record.attestations {

@@ -116,8 +116,13 @@ impl Failure for StoreError {
             Self::Corrupt { .. } | Self::NotAFile { .. } => {
                 Some("run `catamaran verify`, then `catamaran build`: it brings back what is damaged".to_owned())
             }
-            Self::NotALayout { path, .. } if path.ends_with("index.json") => Some(
-                "move it away and run `catamaran build`: the blobs are kept and the names are written anew".to_owned(),
+            Self::NotALayout { path, .. } if path.ends_with("index.json") => {
+                Some("run `catamaran build`: the blobs are kept and the names are written anew".to_owned())
+            }
+            Self::NotALayout { .. } => Some(
+                "if it was one, run `catamaran build`, which puts right what it can; else move it away or choose another \
+                 place with `--state DIR`"
+                    .to_owned(),
             ),
             _ => None,
         }

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::disk::io_error;
+use super::disk::{Found, io_error, look};
 use crate::base::{Descriptor, JsonShape, media_type, parse_json};
 
 /// The largest `index.json` that is read.
@@ -43,8 +43,13 @@ impl IndexFile {
     /// Reads the file at `path`. A torn one (empty, cut, full of zeros) is an error that says so, never an empty list: names
     /// are not guessed.
     pub(super) fn read(path: &Path) -> Result<Self, StoreError> {
-        let bytes = read_bounded(path, LIMIT)?;
         let unusable = |reason: String| StoreError::NotALayout { path: path.to_owned(), reason };
+        match look(path)? {
+            Found::File(_) => {}
+            Found::Nothing => return Err(unusable("it is not there".to_owned())),
+            Found::Directory | Found::Other => return Err(unusable("it is no file".to_owned())),
+        }
+        let bytes = read_bounded(path, LIMIT)?;
         if bytes.is_empty() {
             return Err(unusable("it is empty, as after a crash of the machine".to_owned()));
         }

@@ -175,7 +175,7 @@ fn a_torn_index_is_said_to_be_one_and_never_written_over() {
         let error = layout.index().expect_err("it is torn");
         assert_eq!(error.class(), ErrorClass::Integrity, "{error}");
         assert!(error.to_string().contains("index.json"), "{error}");
-        assert!(error.help().is_some_and(|help| help.contains("move it away")), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("catamaran build")), "{error}");
         assert!(layout.update_index(|_| ()).is_err());
         assert!(Layout::create(layout.root()).is_ok(), "making a layout does not judge its names");
         assert_eq!(fs::read(&path).expect("readable"), torn, "left as it was");

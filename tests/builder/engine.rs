@@ -60,7 +60,7 @@ fn request(
         cell: CellId::new("thing".parse().expect("a name"), platform.parse().expect("a platform")),
         context: ContextSource::Directory { path: context.clone(), always_excluded: Vec::new() },
         rendered: Vec::new(),
-        dockerfile: DockerfileSource { directory: context, name: "Dockerfile".to_owned() },
+        dockerfile: DockerfileSource { directory: context, name: "Dockerfile".to_owned(), template: None },
         target: None,
         args: BTreeMap::new(),
         labels: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 mod builders;
 mod check;
+mod damaged;
 mod explained;
 mod failing;
 mod foreign;

@@ -113,7 +113,7 @@ impl Bench {
             cell: CellId::new("thing".parse().unwrap(), platform.parse().unwrap()),
             context: ContextSource::Directory { path: self.context(), always_excluded: Vec::new() },
             rendered: Vec::new(),
-            dockerfile: DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned() },
+            dockerfile: DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned(), template: None },
             target: None,
             args: BTreeMap::new(),
             labels: BTreeMap::new(),

@@ -115,3 +115,18 @@ fn their_variables_are_shown_and_missing_ones_told_all_at_once() {
         assert!(refused.contains(message), "{message}: {refused}");
     }
 }
+
+/// What fails in a rendered Dockerfile is mended in its template, so that is the file that is named.
+#[test]
+fn a_failing_line_is_shown_in_the_template_that_has_it() {
+    let config = "platforms = [\"linux/amd64\"]\n[vars]\nset = { NAME = \"nothere\", TWO = \"one\\n# two\" }\n\
+                  [component.web]\ndockerfile = \"web/Dockerfile.tpl\"\n";
+    let project = Project::with(config, &[("web/Dockerfile.tpl", "FROM scratch\nCOPY {{NAME}} /x\n")]);
+    let told = project.run(&["build", "--builder", builder()]).exits(3).stderr;
+    assert!(told.contains("where   web/Dockerfile.tpl:2\n") && told.contains("> 2 | COPY nothere /x"), "{told}");
+    assert!(!told.contains("rendered/"), "{told}");
+    // A value of two lines moves what is behind it: then the line is one of the rendered file.
+    project.write("web/Dockerfile.tpl", "FROM scratch\n# {{TWO}}\nCOPY {{NAME}} /x\n");
+    let told = project.run(&["build", "--builder", builder()]).exits(3).stderr;
+    assert!(told.contains("Dockerfile:4\n") && !told.contains(".tpl:"), "{told}");
+}

@@ -163,6 +163,9 @@ pub(super) fn receipt_lines(verb: &str, receipt: &PushReceipt, subset: bool, ver
     let mut repositories: Vec<String> = receipt.repositories.iter().map(|one| one.repository.to_string()).collect();
     repositories.sort();
     repositories.dedup();
+    if repositories.is_empty() {
+        return "nothing to push: no cell is asked for that is not excluded\n".to_owned();
+    }
     let tags: usize = receipt.repositories.iter().map(|one| one.tags.len()).sum();
     let mut text = String::new();
     let _ = writeln!(

@@ -51,6 +51,9 @@ pub(super) async fn verify(settings: &Settings, args: VerifyArgs, console: &Cons
             counted(usize::try_from(report.executables).unwrap_or(usize::MAX), "program", "programs"),
             if findings.is_empty() && !verified.declared_missing.is_empty() {
                 "What is there is whole.".to_owned()
+            } else if findings.is_empty() && !verified.unnamed.is_empty() {
+                // What is not named was not looked at.
+                if report.images == 0 { "Nothing is proven." } else { "What is named is whole." }.to_owned()
             } else if findings.is_empty() {
                 "All is whole.".to_owned()
             } else {

@@ -96,11 +96,7 @@ impl Details {
         let source = self.sources.iter().filter(placed).find(ours).or_else(|| self.sources.iter().find(placed))?;
         let (first, last) = source.lines()?;
         let text = String::from_utf8_lossy(&STANDARD.decode(&source.info.data).ok()?).into_owned();
-        let path = if ours(&source) {
-            request.dockerfile.directory.join(&request.dockerfile.name)
-        } else {
-            source.info.filename.clone().into()
-        };
+        let path = if ours(&source) { request.dockerfile.written() } else { source.info.filename.clone().into() };
         Some((SourceText::new(path, text), first, last))
     }
 }

@@ -31,7 +31,7 @@ impl Recipe {
         if text.len() as u64 > SIZE_LIMIT {
             return None;
         }
-        let file = Dockerfile::parse(&SourceText::new(path, text)).ok()?;
+        let file = Dockerfile::parse(&SourceText::new(request.dockerfile.written(), text)).ok()?;
         let named = request.contexts.iter().map(|context| match context {
             NamedContext::Image { name, .. }
             | NamedContext::Directory { name, .. }

@@ -15,7 +15,7 @@ fn request() -> BuildRequest {
         cell: CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
         context: ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
         rendered: Vec::new(),
-        dockerfile: DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned() },
+        dockerfile: DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned(), template: None },
         target: None,
         args: BTreeMap::new(),
         labels: BTreeMap::new(),

@@ -183,6 +183,7 @@ impl Stand {
                 dockerfile: DockerfileSource {
                     directory: self.directory.path().to_owned(),
                     name: "Dockerfile".to_owned(),
+                    template: None,
                 },
                 target: None,
                 args: BTreeMap::new(),

@@ -19,7 +19,7 @@ fn left_nothing(bench: &Bench) {
 }
 
 #[test]
-fn a_missing_runtime_is_named() {
+fn d16_a_missing_runtime_is_named() {
     let bench = Bench::new(Who::Myself);
     // System folders are searched in any case: only where they are empty can it be missing.
     let mut owner = bench.owner_without_system_programs();
@@ -30,7 +30,7 @@ fn a_missing_runtime_is_named() {
 }
 
 #[test]
-fn a_daemon_that_exits_at_once_shows_its_last_words_and_its_log() {
+fn d16_a_daemon_that_exits_at_once_shows_its_last_words_and_its_log() {
     let bench = Bench::new(Who::Myself);
     let fake = script(&bench, "#!/bin/sh\necho 'some line'\necho 'buildkitd: the moon is full' >&2\nexit 3\n");
     let failure = bench.owner_with(&[("BINARY", fake)]).failure();
@@ -44,7 +44,7 @@ fn a_daemon_that_exits_at_once_shows_its_last_words_and_its_log() {
 }
 
 #[test]
-fn a_daemon_that_crashes_tells_its_signal() {
+fn d16_a_daemon_that_crashes_tells_its_signal() {
     let bench = Bench::new(Who::Myself);
     let failure = bench.owner_with(&[("BINARY", script(&bench, "#!/bin/sh\nkill -SEGV $$\n"))]).failure();
     assert_eq!(failure.message, "cannot start a builder: buildkitd was ended by signal 11 before it answered");
@@ -52,7 +52,7 @@ fn a_daemon_that_crashes_tells_its_signal() {
 }
 
 #[test]
-fn a_file_that_is_no_program_is_named() {
+fn d16_a_file_that_is_no_program_is_named() {
     let bench = Bench::new(Who::Myself);
     let failure = bench.owner_with(&[("BINARY", script(&bench, "\x7fELF but not really"))]).failure();
     let named = format!("cannot start a builder: cannot run `{}`: Exec format error", bench.path("fake").display());
@@ -61,7 +61,7 @@ fn a_file_that_is_no_program_is_named() {
 }
 
 #[test]
-fn a_daemon_that_never_answers_is_given_up() {
+fn d16_a_daemon_that_never_answers_is_given_up() {
     let bench = Bench::new(Who::Myself);
     let fake = script(&bench, "#!/bin/sh\necho hello\nsleep 3600 & sleep 3600\n");
     let failure = bench.owner_with(&[("BINARY", fake), ("START_SECONDS", OsString::from("1"))]).failure();
@@ -71,7 +71,7 @@ fn a_daemon_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_root_that_cannot_be_written_is_named() {
+fn d16_a_root_that_cannot_be_written_is_named() {
     let bench = Bench::new(Who::Myself);
     fs::write(bench.path("state/builder"), "a file is in the way").expect("written");
     let failure = bench.owner().failure();
@@ -81,7 +81,7 @@ fn a_root_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn an_ordinary_user_is_told_which_folder_is_not_its_own() {
+fn d16_an_ordinary_user_is_told_which_folder_is_not_its_own() {
     let bench = Bench::new(Who::Ordinary);
     fs::create_dir(bench.path("locked")).expect("a folder");
     fs::set_permissions(bench.path("locked"), fs::Permissions::from_mode(0o555)).expect("its owner may");
@@ -91,7 +91,7 @@ fn an_ordinary_user_is_told_which_folder_is_not_its_own() {
 }
 
 #[test]
-fn a_path_too_long_for_a_socket_is_said_before_the_start() {
+fn d16_a_path_too_long_for_a_socket_is_said_before_the_start() {
     let bench = Bench::new(Who::Myself);
     let deep = bench.path("run").join("d".repeat(100));
     let failure = bench.owner_with(&[("RUN_DIR", deep.into_os_string())]).failure();
@@ -100,7 +100,7 @@ fn a_path_too_long_for_a_socket_is_said_before_the_start() {
 }
 
 #[test]
-fn a_root_that_stays_in_use_is_given_up_with_the_name_of_its_user() {
+fn d16_a_root_that_stays_in_use_is_given_up_with_the_name_of_its_user() {
     let bench = Bench::new(Who::Myself);
     let mut first = bench.owner();
     first.address();
@@ -112,7 +112,7 @@ fn a_root_that_stays_in_use_is_given_up_with_the_name_of_its_user() {
 }
 
 #[test]
-fn a_user_without_ids_is_told_how_to_get_them() {
+fn d16_a_user_without_ids_is_told_how_to_get_them() {
     let bench = Bench::new(Who::WithoutRanges);
     let failure = bench.owner().failure();
     assert!(failure.message.contains("`/etc/subuid` has no range for the user `54321`"), "{failure:?}");

@@ -8,7 +8,7 @@ use crate::support::images;
 ///
 /// The small file system is mounted in a mount namespace of the test's own, which needs no privilege.
 #[test]
-fn a_full_disk_ends_the_run_with_1_and_a_rerun_completes() {
+fn d15_a_full_disk_ends_the_run_with_1_and_a_rerun_completes() {
     let project = Project::new("");
     project.write("app/payload", images::noise(7, 6 << 20));
     std::fs::create_dir(project.path(".catamaran")).expect("a folder");

@@ -9,7 +9,7 @@ const SAMPLE: u32 = 10;
 
 /// `CATAMARAN_SEED` repeats a run, `CATAMARAN_KILLS` makes it longer.
 #[test]
-fn sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
+fn d15_sigkill_at_any_moment_leaves_nothing_and_a_rerun_completes() {
     let seed = seed("kills of builds");
     let mut dice = Dice(seed);
     let project = Project::new("");

@@ -54,7 +54,7 @@ fn a_builder_of_our_own_that_is_killed_is_started_once_more() {
 }
 
 #[test]
-fn a_builder_that_is_killed_twice_ends_the_run_with_8_and_a_rerun_completes() {
+fn d15_a_builder_that_is_killed_twice_ends_the_run_with_8_and_a_rerun_completes() {
     let gate = Gate::new();
     let project = Project::new(&gate.step());
     let run = project.start(&["build"]);
@@ -75,7 +75,7 @@ fn a_builder_that_is_killed_twice_ends_the_run_with_8_and_a_rerun_completes() {
 }
 
 #[test]
-fn a_builder_that_was_named_is_not_replaced_and_its_cells_fail_at_once() {
+fn d15_a_builder_that_was_named_is_not_replaced_and_its_cells_fail_at_once() {
     let gate = Gate::new();
     let project = Project::new(&gate.step());
     let mut daemon = Daemon::start();

@@ -45,7 +45,7 @@ fn a_service_that_is_not_ready_in_time_fails_its_dependents() {
 }
 
 #[test]
-fn a_service_that_crashes_in_mid_build_fails_the_cell_even_where_the_step_shrugs_it_off() {
+fn d9_a_service_that_crashes_in_mid_build_fails_the_cell_even_where_the_step_shrugs_it_off() {
     let port = free_port();
     let crash = format!(
         "port = {port}\ncommand = \"httpd -f -p $PORT -h /www & sleep 2; echo out of luck; kill -9 $!; exit 9\""
@@ -73,7 +73,7 @@ fn a_port_that_somebody_uses_is_told_and_its_answer_is_not_taken_for_the_service
 }
 
 #[test]
-fn nothing_is_left_running_after_a_kill_or_an_interrupt_and_a_rerun_completes() {
+fn d9_nothing_is_left_running_after_a_kill_or_an_interrupt_and_a_rerun_completes() {
     let port = free_port();
     let ready = format!("port = {port}\nready = \"http://hub:{port}/list\"");
     for signal in [rustix::process::Signal::KILL, rustix::process::Signal::INT] {

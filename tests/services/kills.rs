@@ -110,7 +110,7 @@ impl Case {
 }
 
 #[test]
-fn sigkill_of_the_program_at_any_moment_leaves_no_service_and_a_rerun_completes() {
+fn d9_sigkill_of_the_program_at_any_moment_leaves_no_service_and_a_rerun_completes() {
     let mut case = Case::new();
     let stamp = case.stamp(0);
     let begin = Instant::now();
@@ -132,7 +132,7 @@ fn sigkill_of_the_program_at_any_moment_leaves_no_service_and_a_rerun_completes(
 }
 
 #[test]
-fn sigkill_of_the_service_at_any_moment_is_no_green_run_and_a_rerun_completes() {
+fn d9_sigkill_of_the_service_at_any_moment_is_no_green_run_and_a_rerun_completes() {
     let mut case = Case::new();
     let stamp = case.stamp(0);
     case.completes(&stamp);

@@ -1,5 +1,6 @@
 //! The whole job, from a tree that shell scripts used to build to images in two registries: `fixtures/infra`.
 
+mod checklist;
 mod read_back;
 mod repair;
 mod whole;

@@ -128,6 +128,12 @@ impl Environment {
         terminal && self.get("NO_COLOR").is_none() && self.get("TERM") != Some("dumb")
     }
 
+    /// Seconds since 1970-01-01.
+    pub(super) fn now() -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or_default()
+    }
+
     /// The system whose log stderr goes to, if it is one that folds headings.
     pub(super) fn folds(&self) -> Option<Folds> {
         if self.get("GITHUB_ACTIONS") == Some("true") {

@@ -116,6 +116,7 @@ impl Settings {
             sets: self.sets.clone(),
             overrides: self.overrides.clone(),
             names: names.iter().map(ToString::to_string).collect(),
+            now: Environment::now(),
         })?;
         self.declare_foreign(&mut project)?;
         Ok(project)
@@ -163,6 +164,7 @@ impl Settings {
             targets: names.iter().map(ToString::to_string).collect(),
             overrides: self.overrides.clone(),
             vars: self.sets.clone(),
+            now: Environment::now(),
             ..BakeRequest::default()
         };
         let resolved = config::resolve_bake(&request, &DiskFiles)?;

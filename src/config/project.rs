@@ -24,6 +24,8 @@ pub struct LoadRequest {
     /// Names on the command line, as typed. Targets of a bake file that `default` does not reach are components only if
     /// they are named here.
     pub names: Vec<String>,
+    /// Seconds since 1970-01-01, for `timestamp()` of bake files.
+    pub now: i64,
 }
 
 /// A project as its files say it: every value validated by itself, paths resolved, nothing compared with anything yet.

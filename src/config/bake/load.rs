@@ -45,7 +45,7 @@ pub struct BakeRequest {
     pub sbom: Option<String>,
     /// `--call`, `--check`.
     pub call: Option<String>,
-    /// Seconds since 1970-01-01, for `timestamp()`.
+    /// Seconds since 1970-01-01, for `timestamp()`; a `SOURCE_DATE_EPOCH` of the environment goes over it.
     pub now: i64,
 }
 
@@ -63,6 +63,8 @@ pub struct Resolved {
     pub(super) others: Vec<super::target::Target>,
     /// The first file that was read.
     pub(super) first_file: PathBuf,
+    /// Whether the files ask what time it is, and nothing settles it: then they say something else each time.
+    pub(super) unsettled: bool,
 }
 
 impl BakeRequest {
@@ -71,6 +73,11 @@ impl BakeRequest {
         let off = self.environment.get("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP");
         let off = off.and_then(|text| super::entries::parse_bool(text).ok()).unwrap_or(false);
         (!off).then_some(&self.environment)
+    }
+
+    /// The time that `SOURCE_DATE_EPOCH` settles.
+    fn epoch(&self) -> Option<i64> {
+        self.environment.get("SOURCE_DATE_EPOCH")?.parse().ok()
     }
 
     fn relative_to_files(&self) -> bool {
@@ -150,7 +157,7 @@ enum Mode {
 
 fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, mode: Mode) -> Result<Resolved, Vec<ConfigProblem>> {
     let vars: BTreeMap<String, String> = request.vars.iter().cloned().collect();
-    let Defined { definitions, variables, first_file } = define(request, reader, &vars)?;
+    let Defined { definitions, variables, first_file, timed } = define(request, reader, &vars)?;
     let asked = match mode {
         Mode::Print => request.targets.clone(),
         Mode::Project => definitions.asked_by(&request.targets),
@@ -179,13 +186,15 @@ fn resolve_all(request: &BakeRequest, reader: &dyn ReadText, mode: Mode) -> Resu
         Mode::Print => Vec::new(),
         Mode::Project => definitions.others(&selection),
     };
-    Ok(Resolved { selection, variables, names, groups, others, first_file })
+    let unsettled = timed && request.epoch().is_none();
+    Ok(Resolved { selection, variables, names, groups, others, first_file, unsettled })
 }
 
 struct Defined {
     definitions: Definitions,
     variables: Vec<VariableInfo>,
     first_file: PathBuf,
+    timed: bool,
 }
 
 /// What all files define together: compose files first, whatever their place, then the others over them.
@@ -229,6 +238,7 @@ fn define(
         return Err(problems);
     }
     let mut variables = Vec::new();
+    let mut timed = false;
     if !bodies.is_empty() {
         let inputs = Inputs {
             vars,
@@ -237,10 +247,15 @@ fn define(
                 ("BAKE_CMD_CONTEXT".to_owned(), "cwd://".to_owned()),
                 ("BAKE_LOCAL_PLATFORM".to_owned(), local_platform().to_owned()),
             ]),
-            host: Host { now: request.now, home: request.environment.get("HOME").cloned().unwrap_or_default() },
+            host: Host {
+                now: request.epoch().unwrap_or(request.now),
+                home: request.environment.get("HOME").cloned().unwrap_or_default(),
+                ..Host::default()
+            },
         };
         let evaluated = scope::evaluate(&bodies, inputs)?;
         variables = evaluated.variables;
+        timed = evaluated.timed;
         merge(&mut definitions, evaluated.targets, evaluated.groups);
         for (label, mut names) in evaluated.renamed {
             let mut seen = std::collections::BTreeSet::new();
@@ -256,7 +271,7 @@ fn define(
         rebase_contexts(&mut definitions);
     }
     let first_file = texts.first().map(|text| text.path().to_path_buf()).unwrap_or_default();
-    Ok(Defined { definitions, variables, first_file })
+    Ok(Defined { definitions, variables, first_file, timed })
 }
 
 /// What compose files may use: the process environment, `.env` of the working directory for what is not set there, and
@@ -329,6 +344,7 @@ pub fn load_bake(request: &LoadRequest) -> Result<Project, ConfigError> {
         overrides: request.overrides.clone(),
         vars: request.sets.clone(),
         targets: request.names.clone(),
+        now: request.now,
         ..BakeRequest::default()
     };
     let run = || {

@@ -76,8 +76,18 @@ pub(super) fn project_of(request: &BakeRequest, resolved: &Resolved) -> Result<P
         defaults: IndexMap::new(),
         finds: Vec::new(),
         unselected: unselected(resolved, &names),
-        warnings: missing.warnings(),
+        warnings: missing.warnings().into_iter().chain(resolved.unsettled.then(unsettled)).collect(),
     })
+}
+
+/// Names and labels of now are other ones in the next command.
+fn unsettled() -> Warning {
+    Warning {
+        message: "`timestamp()` says something else in every run: what was built under it is not found again"
+            .to_owned(),
+        help: Some("set SOURCE_DATE_EPOCH to a number of seconds, as `git log -1 --format=%ct` gives it".to_owned()),
+        span: None,
+    }
 }
 
 /// The component that a target becomes: in lower case, a run of separators as its first one, none at the ends.

@@ -109,6 +109,8 @@ pub(super) struct Evaluated {
     /// For each matrix label, in order, the names that it stands for.
     pub(super) renamed: Vec<(String, Vec<String>)>,
     pub(super) variables: Vec<VariableInfo>,
+    /// Whether anything asked for the time.
+    pub(super) timed: bool,
 }
 
 /// Evaluates all files, given in order. Every independent problem is in the list of the error.
@@ -137,7 +139,8 @@ pub(super) fn evaluate(bodies: &[Body], inputs: Inputs<'_>) -> Result<Evaluated,
     if !problems.is_empty() {
         return Err(tidy(problems));
     }
-    Ok(Evaluated { targets, groups, renamed, variables })
+    let timed = scope.host().asked.get();
+    Ok(Evaluated { targets, groups, renamed, variables, timed })
 }
 
 /// Problems in the order of the text, each once: what several expressions use fails in each of them.

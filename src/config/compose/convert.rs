@@ -38,7 +38,8 @@ pub(crate) fn targets(
         let environment = declared_environment(service, name, surroundings, &mut problems);
         let has_build = service.get("build").is_some_and(|build| build.kind != Kind::Null);
         if !has_build {
-            if service.get("image").is_none() {
+            // An image whose variable is not set is none.
+            if text(service.get("image")).is_none() {
                 problems.push(problem(format!("the service `{name}` has neither `image` nor `build`"), service));
             }
             continue;
@@ -150,7 +151,13 @@ fn environment_file(
     let required = file.get("required").is_none_or(|required| required.scalar().as_deref() != Some("false"));
     let path = file.as_str().map(str::to_owned).or_else(|| file.get("path").and_then(Node::scalar));
     let path = path.unwrap_or_default();
+    let raw = match file.get("format").and_then(Node::scalar).as_deref() {
+        None | Some("") => false,
+        Some("raw") => true,
+        Some(other) => return Err(format!("`{path}`: there is no format `{other}` of an `env_file`")),
+    };
     match surroundings.reader.read_text(&surroundings.directory.join(&path)) {
+        Ok(text) if raw => Ok(dotenv::parse_raw(&text)),
         Ok(text) => dotenv::parse(&text, known).map_err(|error| format!("`{path}`: {error}")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Ok(BTreeMap::new()),
         Err(error) => Err(format!("`{path}`: {error}")),

@@ -44,6 +44,13 @@ pub(crate) fn parse(text: &str, known: &BTreeMap<String, String>) -> Result<BTre
     }
 }
 
+/// Reads `NAME=value` lines as they stand: no quotes, no escapes, no variables. Lines that begin with `#` are comments.
+pub(crate) fn parse_raw(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), value.to_owned())).collect()
+}
+
 fn value<'a>(
     text: &'a str,
     own: &BTreeMap<String, String>,
@@ -86,7 +93,11 @@ fn unescaped(raw: &str) -> String {
             continue;
         }
         match chars.next() {
+            Some('a') => result.push('\u{7}'),
+            Some('b') => result.push('\u{8}'),
+            Some('f') => result.push('\u{c}'),
             Some('n') => result.push('\n'),
+            Some('v') => result.push('\u{b}'),
             Some('r') => result.push('\r'),
             Some('t') => result.push('\t'),
             Some('$') => result.push_str("$$"),

@@ -13,6 +13,7 @@ use super::dotenv;
 use super::interpolate::{interpolate, substitute};
 use super::merge::merge;
 use super::paths::{default_contexts, resolve_paths};
+use super::running;
 use super::yaml::{self, Kind, Mark, Node};
 
 /// Where files are and what they may use.
@@ -112,6 +113,7 @@ fn read(text: &SourceText, surroundings: &Surroundings<'_>) -> Result<Vec<Node>,
         }
         interpolate(document, &surroundings.environment, &mut problems);
         cast(document, &mut Vec::new(), &mut problems);
+        running::check(document, &mut problems);
         forget_resets(document);
     }
     if problems.is_empty() { Ok(documents) } else { Err(problems) }

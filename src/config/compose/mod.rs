@@ -15,6 +15,7 @@ pub(crate) mod interpolate;
 pub(crate) mod load;
 pub(crate) mod merge;
 mod paths;
+mod running;
 pub(crate) mod schema;
 mod timestamp;
 pub(crate) mod yaml;

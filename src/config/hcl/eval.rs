@@ -43,6 +43,8 @@ pub(crate) trait Names {
 pub(crate) struct Host {
     /// Seconds since 1970-01-01 in UTC: `timestamp()`.
     pub(crate) now: i64,
+    /// Whether `timestamp()` was called.
+    pub(crate) asked: Cell<bool>,
     /// The home directory: `homedir()`.
     pub(crate) home: String,
 }
@@ -379,6 +381,7 @@ impl Evaluator<'_> {
                 return convert(&value, &wanted).map_err(|error| fault(error, &call.arguments[0].span));
             }
             ("timestamp", _) if call.arguments.is_empty() => {
+                self.names.host().asked.set(true);
                 return Ok(Value::string(functions::timestamp(self.names.host().now)));
             }
             ("homedir", _) if call.arguments.is_empty() => return Ok(Value::string(&self.names.host().home)),

@@ -259,7 +259,8 @@ async fn fall_back(settings: &BuilderSettings, layout: &Layout, events: &dyn Eve
         Fallback::Address(address) => {
             let builder = Named::by_address(address, settings)?;
             builder.warn(events);
-            builder.connect(settings, layout).await.map(Post::reached)
+            let engine = builder.connect(settings, layout).await?;
+            Ok(Post::unreached(Vec::new(), false, Some(builder.reach(settings, layout))).with(engine))
         }
         Fallback::Start(start) => {
             let (start, layout) = (Arc::clone(start), layout.clone());

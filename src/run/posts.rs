@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::OnceCell;
 
 use crate::base::Platform;
 use crate::engine::{Engine, EngineError};
-use crate::event::Execution;
+use crate::event::{Event, EventSink, Execution};
 use crate::plan::CellBuild;
 
 /// Reaches a builder: connects to it, or starts it.
@@ -19,7 +20,7 @@ pub(super) struct Post {
     stands_in: bool,
     /// How it is reached where it was not needed so far, or reached again. None: what was lost stays lost.
     reach: Option<Reach>,
-    /// Whether it was started for this run and may be started once more.
+    /// Whether it was started for this run and may be started once more. One that was named may come back by itself.
     restarts: bool,
     first: OnceCell<Arc<dyn Engine>>,
     second: OnceCell<Arc<dyn Engine>>,
@@ -44,6 +45,23 @@ impl Loss {
 
     fn error(self) -> EngineError {
         EngineError::Lost { address: self.address, reason: self.reason }
+    }
+}
+
+/// How long a builder that was named and went away may take to come back: its machine's supervisor starts it again within
+/// seconds, or it is somebody's to look after.
+const RETURN: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it is back.
+const RETURN_POLL: Duration = Duration::from_millis(500);
+
+/// Reaches a builder as soon as it answers.
+async fn returned(reach: &Reach) -> Arc<dyn Engine> {
+    loop {
+        if let Ok(engine) = reach().await {
+            return engine;
+        }
+        tokio::time::sleep(RETURN_POLL).await;
     }
 }
 
@@ -100,25 +118,32 @@ impl Post {
     }
 
     /// The engine that comes after `lost`, if there is to be one.
-    async fn again(&self, lost: &Arc<dyn Engine>) -> Option<Arc<dyn Engine>> {
-        let reach = self.reach.as_ref().filter(|_| self.restarts && self.loss().is_none())?;
+    async fn again(&self, lost: &Arc<dyn Engine>, events: &dyn EventSink) -> Option<Arc<dyn Engine>> {
+        let reach = self.reach.as_ref().filter(|_| self.loss().is_none())?;
         let is_first = self.first.get().is_some_and(|first| Arc::ptr_eq(first, lost));
         if !is_first {
             // It was the second one; there is no third.
             return None;
         }
-        // One cell restarts it, the others wait for that.
+        // One cell brings it back, the others wait for that.
         let second = self.second.get_or_try_init(|| async {
             if let Some(loss) = self.loss() {
                 return Err(loss.error());
             }
-            // Its last processes hold the lock of its root.
-            lost.close().await;
-            reach().await.map_err(|error| {
-                let address = lost.capabilities().address.clone();
-                self.lose(Loss { address, reason: format!("it was lost, and cannot be started again: {error}") })
-                    .error()
-            })
+            let address = lost.capabilities().address.clone();
+            if self.restarts {
+                // Its last processes hold the lock of its root.
+                lost.close().await;
+                return reach().await.map_err(|error| {
+                    let reason = format!("it was lost, and cannot be started again: {error}");
+                    self.lose(Loss { address, reason }).error()
+                });
+            }
+            let text = format!("builder `{address}` is gone: waiting up to {} s for it to come back", RETURN.as_secs());
+            events.emit(Event::Waiting { text });
+            let back = tokio::time::timeout(RETURN, returned(reach)).await;
+            // What the builds say of the loss tells more than that nobody answers now.
+            back.map_err(|_| EngineError::Unreachable { address, reason: "it does not come back".to_owned() })
         });
         second.await.ok().cloned()
     }
@@ -174,7 +199,7 @@ impl Posts {
     ) -> Result<Arc<dyn Engine>, EngineError> {
         let post = self.posts.get(lane);
         match post.and_then(Post::loss) {
-            Some(loss) => self.stand_in(platform, build).await.ok_or_else(|| loss.error()),
+            Some(loss) => self.stand_in(platform, build, post).await.ok_or_else(|| loss.error()),
             None => post.and_then(Post::current).cloned().ok_or_else(|| EngineError::Unreachable {
                 address: platform.to_string(),
                 reason: "no builder takes this platform".to_owned(),
@@ -184,8 +209,9 @@ impl Posts {
 
     /// `lost` went away under a cell: the engine that takes its place.
     ///
-    /// A builder that was started for this run is started once more; for another one, a builder of the project that takes
-    /// the platform, too. Where there is neither the builder is done with, and every cell that comes is told so at once.
+    /// A builder that was started for this run is started once more. For one that was named, another builder of the project
+    /// that takes the platform; where there is none, it is waited for, a short while and once. Where nothing helps the builder
+    /// is done with, and every cell that comes is told so at once.
     ///
     /// # Errors
     /// The loss, with its first cause.
@@ -195,14 +221,24 @@ impl Posts {
         error: EngineError,
         platform: &Platform,
         build: &CellBuild,
+        events: &dyn EventSink,
     ) -> Result<Arc<dyn Engine>, EngineError> {
-        if let Some(post) = self.posts.iter().find(|post| post.holds(lost))
-            && let Some(second) = post.again(lost).await
+        let post = self.posts.iter().find(|post| post.holds(lost));
+        if let Some(post) = post.filter(|post| post.restarts)
+            && let Some(second) = post.again(lost, events).await
+        {
+            return Ok(second);
+        }
+        // One that is there is quicker than one that may come back.
+        let other = self.stand_in(platform, build, post).await;
+        if let Some(post) = post.filter(|post| !post.restarts && other.is_none())
+            && let Some(second) = post.again(lost, events).await
+            && fits(&second, build)
         {
             return Ok(second);
         }
         let error = self.lose(lost, error);
-        self.stand_in(platform, build).await.ok_or(error)
+        other.ok_or(error)
     }
 
     /// `lost` went away under a cell that is not tried again; returns the first cause.
@@ -213,8 +249,12 @@ impl Posts {
         }
     }
 
-    async fn stand_in(&self, platform: &Platform, build: &CellBuild) -> Option<Arc<dyn Engine>> {
-        let takes = |post: &&Post| post.stands_in && (post.platforms.is_empty() || post.platforms.contains(platform));
+    /// An engine of another builder than `lost` for this cell.
+    async fn stand_in(&self, platform: &Platform, build: &CellBuild, lost: Option<&Post>) -> Option<Arc<dyn Engine>> {
+        let is_lost = |post: &Post| lost.is_some_and(|lost| std::ptr::eq(lost, post));
+        let takes = |post: &&Post| {
+            post.stands_in && !is_lost(post) && (post.platforms.is_empty() || post.platforms.contains(platform))
+        };
         for post in self.posts.iter().filter(takes) {
             if let Some(engine) = post.reached_now().await
                 && fits(&engine, build)

@@ -208,7 +208,7 @@ impl CellTask {
                 Err(self.posts.lose(engine, error))
             }
             EngineError::Lost { .. } | EngineError::Cancelled { .. } => tokio::select! {
-                found = self.posts.replace(engine, error, &self.id.platform, &prepared.build) => found,
+                found = self.posts.replace(engine, error, &self.id.platform, &prepared.build, self.events.as_ref()) => found,
                 () = cancel.cancelled() => Err(EngineError::Cancelled { cell: self.id.clone() }),
             },
             EngineError::StaleSnapshot { .. } if !is_second => Ok(Arc::clone(engine)),

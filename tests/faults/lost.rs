@@ -75,7 +75,7 @@ fn d15_a_builder_that_is_killed_twice_ends_the_run_with_8_and_a_rerun_completes(
 }
 
 #[test]
-fn d15_a_builder_that_was_named_is_not_replaced_and_its_cells_fail_at_once() {
+fn d15_a_builder_that_was_named_is_not_replaced_and_its_cells_fail_with_one_cause() {
     let gate = Gate::new();
     let project = Project::new(&gate.step());
     let mut daemon = Daemon::start();
@@ -86,6 +86,34 @@ fn d15_a_builder_that_was_named_is_not_replaced_and_its_cells_fail_at_once() {
     let ended = run.end();
     one_cause(&ended, &address);
     drop((gate, held));
+}
+
+/// A builder whose machine starts it again is waited for, on the command line as well as in the environment.
+#[test]
+fn d15_a_builder_that_was_named_and_comes_back_builds_the_rest() {
+    for by_environment in [false, true] {
+        let gate = Gate::new();
+        let project = Project::new(&gate.step());
+        let mut daemon = Daemon::start_tcp(&[]);
+        let address = daemon.address().to_owned();
+        let run = if by_environment {
+            project.start_with(&["build"], &[("BUILDKIT_HOST", &address)])
+        } else {
+            project.start(&["build", "--builder", &address])
+        };
+        let held = gate.arrival();
+        daemon.kill();
+        let back = Daemon::start_at(&address);
+        let again = gate.arrival();
+        drop((gate, held, again));
+        let ended = run.end();
+        assert_eq!(ended.code, Some(0), "{}{}", ended.err, ended.out);
+        assert!(ended.err.contains("waiting up to 10 s for it to come back"), "{}", ended.err);
+        assert!(ended.err.contains(&format!("built again on `{address}`")), "{}", ended.err);
+        assert!(retried(&project, "app/linux-amd64") || retried(&project, "app/linux-arm64"));
+        project.is_complete();
+        drop(back);
+    }
 }
 
 #[test]

@@ -86,7 +86,13 @@ impl Project {
     }
 
     pub(super) fn start(&self, arguments: &[&str]) -> Run {
-        let command = self.catamaran(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with these variables set.
+    pub(super) fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Run {
+        let mut command = self.catamaran(arguments);
+        let command = command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut process = command.expect("the program runs");
         let (out, err) = (drain(process.stdout.take()), drain(process.stderr.take()));
         Run { process, out, err }

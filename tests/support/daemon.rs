@@ -47,6 +47,12 @@ impl Daemon {
         Self::launch(|_| address, flags)
     }
 
+    /// Starts a daemon where another one was, without anything of what that one had.
+    pub(crate) fn start_at(address: &str) -> Self {
+        let address = address.to_owned();
+        Self::launch(|_| address, &[])
+    }
+
     fn launch(address: impl FnOnce(&Path) -> String, flags: &[String]) -> Self {
         let directory = tempfile::Builder::new().prefix("bk").tempdir().expect("a temporary directory");
         let root = directory.path();

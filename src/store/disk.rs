@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -161,10 +161,11 @@ fn is_young(file: &File) -> bool {
 /// Makes the names in a directory durable, one fsync for all threads that wait for one at the same time.
 ///
 /// Whoever comes while an fsync runs cannot rely on it (it may have begun before its rename), but all who come then share
-/// the next one.
+/// the next one. After one that failed nobody can rely on any: the kernel tells an error once, and what it was about is lost.
 #[derive(Debug, Default)]
 pub(super) struct DirectorySync {
     asked: AtomicU64,
+    failed: AtomicBool,
     /// Every request up to this number is durable.
     done: Mutex<u64>,
 }
@@ -177,8 +178,12 @@ impl DirectorySync {
         if *done >= ticket {
             return Ok(());
         }
+        if self.failed.load(Ordering::SeqCst) {
+            let source = io::Error::other("an earlier attempt failed, so what was written may be lost");
+            return Err(io_error("write the directory", directory, source));
+        }
         let covered = self.asked.load(Ordering::SeqCst);
-        sync_directory(directory)?;
+        sync_directory(directory).inspect_err(|_| self.failed.store(true, Ordering::SeqCst))?;
         *done = covered;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Bad luck, against the whole program: builders and catamaran itself die, disks are full, users lose patience.
 
+mod campaign;
 mod disk;
 mod interrupt;
 mod kill;

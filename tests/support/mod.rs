@@ -1,7 +1,9 @@
 //! The real parts that tests run against, and the files that they run on.
 
+pub(crate) mod builder;
 pub(crate) mod built;
 pub(crate) mod certificates;
+pub(crate) mod cutter;
 pub(crate) mod daemon;
 pub(crate) mod dice;
 pub(crate) mod images;
@@ -11,5 +13,6 @@ pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;
 pub(crate) mod survivors;
+pub(crate) mod tiny;
 pub(crate) mod tokens;
 pub(crate) mod tools;

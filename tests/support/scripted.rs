@@ -217,6 +217,50 @@ impl Scripted {
         self.lock().repositories.get(repository).is_some_and(|repository| repository.blobs.contains(digest))
     }
 
+    /// Has a blob from now on.
+    pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8]) {
+        let (digest, bytes) = (Digest::of(bytes), Bytes::copy_from_slice(bytes));
+        let mut inner = self.lock();
+        inner.blobs.insert(digest, bytes);
+        inner.repositories.entry(repository.to_owned()).or_default().blobs.insert(digest);
+    }
+
+    /// Has a manifest or index from now on, under a tag if one is given.
+    pub(crate) fn put_manifest(&self, repository: &str, media_type: &str, bytes: &[u8], tag: Option<&str>) {
+        let digest = Digest::of(bytes);
+        let mut inner = self.lock();
+        let repository = inner.repositories.entry(repository.to_owned()).or_default();
+        repository.manifests.insert(digest, (media_type.to_owned(), bytes.to_vec()));
+        if let Some(tag) = tag {
+            repository.tags.insert(tag.to_owned(), digest);
+        }
+    }
+
+    /// Whether a tag leads to the manifests and blobs that it leads to in a layout, all of them there. `Err` says what is not.
+    pub(crate) fn is_whole(&self, repository: &str, tag: &str, layout: &std::path::Path) -> Result<(), String> {
+        let inner = self.lock();
+        let here = inner.repositories.get(repository).ok_or("has no repository")?;
+        let root = here.tags.get(tag).ok_or("has no tag")?;
+        let (mut open, blob) = (vec![*root], |digest: &Digest| layout.join("blobs/sha256").join(digest.hex()));
+        while let Some(digest) = open.pop() {
+            let (_, bytes) = here.manifests.get(&digest).ok_or_else(|| format!("lacks manifest {digest}"))?;
+            if std::fs::read(blob(&digest)).ok().as_ref() != Some(bytes) {
+                return Err(format!("has another manifest {digest} than the layout"));
+            }
+            let document: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+            let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();
+            let digest_of = |value: &serde_json::Value| value["digest"].as_str().and_then(|digest| digest.parse().ok());
+            open.extend(list("manifests").iter().filter_map(digest_of));
+            for blob in list("layers").iter().chain(document.get("config")).filter_map(digest_of) {
+                let there = here.blobs.contains(&blob) && inner.blobs.get(&blob).is_some_and(|b| Digest::of(b) == blob);
+                if !there {
+                    return Err(format!("lacks blob {blob}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Loses a manifest or blob.
     pub(crate) fn lose(&self, repository: &str, digest: &Digest) {
         self.lock().lose(repository, digest);

@@ -23,7 +23,7 @@ use super::session::{Auth, Content, Health, Ingests, Receipt, Secrets, Session, 
 use super::solve::{Outcome, Solve};
 use super::words;
 use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError, ServiceHandle, ServiceRequest};
-use crate::store::Layout;
+use crate::store::{Layout, StoreError};
 
 /// What the session of a solve serves.
 const METHODS: [&str; 11] = [
@@ -173,7 +173,17 @@ impl BuildKitEngine {
         let response = outcome.response;
         let found = tokio::task::spawn_blocking(move || result::read(&layout, &response, &wanted))
             .await
-            .map_err(|error| EngineError::BadResult { reason: error.to_string() })??;
+            .map_err(|error| EngineError::BadResult { reason: error.to_string() })?;
+        let found = match (found, outcome.refused) {
+            // What it sent was not what it said, or found no room: that is why it is not there.
+            (Err(EngineError::Store(StoreError::Missing { .. })), Some(cause)) => {
+                return Err(EngineError::Store(cause));
+            }
+            (Err(EngineError::Store(StoreError::Missing { digest })), None) => {
+                return Err(EngineError::BadResult { reason: format!("it has not handed over blob `{digest}`") });
+            }
+            (found, _) => found?,
+        };
         Ok(BuiltImage {
             manifest: found.manifest,
             platform: found.platform,

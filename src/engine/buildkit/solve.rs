@@ -20,6 +20,7 @@ use super::session::{Receipt, Session};
 use super::status::Progress;
 use super::words;
 use crate::engine::{BuildRequest, ContextReads, EngineError};
+use crate::store::StoreError;
 
 /// How long the status stream may be silent after the solve has ended; it normally ends before it.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -43,6 +44,8 @@ pub(super) struct Outcome {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) reads: ContextReads,
+    /// What was handed over and could not be taken: the cause, if anything is missing in the end.
+    pub(super) refused: Option<StoreError>,
 }
 
 /// Why there is no more to wait for.
@@ -71,6 +74,7 @@ impl Solve {
                 received: self.receipt.bytes(),
                 sent: self.context.take_sent(),
                 reads: self.context.reads(request),
+                refused: self.receipt.take_failure(),
             }),
             End::Answered(Err(status)) => Err(self.failure(&status, shared, request, &progress)),
             End::SessionDied(reason) => Err(shared.lost(&format!("its session ended: {reason}"))),

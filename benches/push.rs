@@ -2,7 +2,7 @@
 //! and crane: the first time, and again with nothing changed.
 //!
 //! `cargo bench --bench push`. Every contender gets an empty registry of its own for each round and the same bytes; ours
-//! includes the read-back by an independent implementation, theirs read nothing back. Ratios, not seconds, are the result:
+//! includes the journal and the read-back by an independent implementation, theirs read nothing back. Ratios, not seconds, are the result:
 //! medians of the rounds, ours over the fastest rival's.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its result")]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use catamaran::base::Descriptor;
 use catamaran::event::NoEvents;
-use catamaran::registry::{RegistryClient, push};
+use catamaran::registry::{Journal, PushOptions, RegistryClient, push_with};
 use tokio_util::sync::CancellationToken;
 
 #[path = "../tests/support/registry.rs"]
@@ -113,14 +113,16 @@ fn ours(runtime: &tokio::runtime::Runtime, images: &Images, indexes: &[(&str, De
     let prefix = registry.reference("fleet");
     let items = indexes.iter().map(|(name, index)| item(&prefix, name, "1.0", index.clone()));
     let release = catamaran::registry::Release { items: items.collect() };
+    let state = tempfile::tempdir().expect("a folder");
     let run = || {
-        // A new client each time, as a new process has one.
+        // A new client and journal each time, as a new process has them.
         let begun = Instant::now();
         let client = RegistryClient::new(options()).expect("a client");
+        let journal = Some(Journal::open(state.path()).expect("a journal"));
+        let settings = PushOptions { journal, verify: false };
         let cancel = CancellationToken::new();
-        let receipt = runtime
-            .block_on(push(&client, &images.layout, release.clone(), Arc::new(NoEvents), &cancel))
-            .expect("pushed");
+        let pushing = push_with(&client, &images.layout, release.clone(), &settings, Arc::new(NoEvents), &cancel);
+        let receipt = runtime.block_on(pushing).expect("pushed");
         (millis(begun), receipt)
     };
     let (first, receipt) = run();

@@ -106,6 +106,14 @@ impl Environment {
         files
     }
 
+    /// The folders with certificates of single registries, those of podman before docker's (containers-certs.d(5)).
+    pub(super) fn certificate_folders(&self) -> Vec<PathBuf> {
+        let home = self.folder("HOME").map(|home| home.join(".config"));
+        let user = self.folder("XDG_CONFIG_HOME").or(home).map(|folder| folder.join("containers/certs.d"));
+        let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+        user.into_iter().chain(system).collect()
+    }
+
     /// What a builder that is started gets of the environment: how to reach the network, and nothing else.
     pub(super) fn for_builder(&self) -> Vec<(OsString, OsString)> {
         const NAMES: [&str; 6] =

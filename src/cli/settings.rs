@@ -15,7 +15,9 @@ use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_bui
 use crate::engine::buildkit::{StartOptions, start};
 use crate::event::EventSink;
 use crate::plan::{self, Plan, PlanOptions, Selection, Selector};
-use crate::registry::{CredentialFiles, PullSources, RegistryClient, RegistryOptions, answers_in_plain, is_loopback};
+use crate::registry::{
+    CredentialFiles, HostCertificates, PullSources, RegistryClient, RegistryOptions, answers_in_plain, is_loopback,
+};
 use crate::run::{BuilderSettings, Fallback, Inputs, StateDir};
 
 /// What all commands mean, made of what was typed and of the environment.
@@ -266,6 +268,10 @@ impl Settings {
         Arc::new(CredentialFiles::new(self.environment.credential_files()).with_helpers_in(self.environment.path()))
     }
 
+    fn host_certificates(&self) -> HostCertificates {
+        HostCertificates::new(self.environment.certificate_folders())
+    }
+
     /// A client for registries.
     pub(super) fn registry(&self, events: Arc<dyn EventSink>) -> Result<RegistryClient, CliError> {
         self.registry_trying(None, events)
@@ -279,6 +285,7 @@ impl Settings {
     ) -> Result<RegistryClient, CliError> {
         let mut options = RegistryOptions::new(self.credentials());
         options.extra_ca.clone_from(&self.ca);
+        options.host_certificates = self.host_certificates();
         options.plain_http.clone_from(&self.plain_http);
         options.sources = PullSources::read(&self.environment.registry_files())?;
         options.retry.tries = tries.unwrap_or(options.retry.tries);
@@ -370,14 +377,17 @@ impl Settings {
         hosts.extend(self.plain_http.iter().cloned());
         hosts.sort();
         hosts.dedup();
+        let certificates = self.host_certificates();
         hosts
             .into_iter()
-            .map(|host| RegistryRule {
+            .map(|host| {
+                // What cannot be read there is told by our own client, which resolves the same bases first.
+                let own = certificates.authorities_of(&host).unwrap_or_default();
+                let authorities: Vec<PathBuf> = self.ca.iter().cloned().chain(own).collect();
                 // An authority may be for another registry than one on loopback, which may speak either way.
-                plain_http: self.plain_http.contains(&host)
-                    || (!self.ca.is_empty() && is_loopback(&host) && answers_in_plain(&host)),
-                authorities: self.ca.clone(),
-                host,
+                let plain_http = self.plain_http.contains(&host)
+                    || (!authorities.is_empty() && is_loopback(&host) && answers_in_plain(&host));
+                RegistryRule { host, plain_http, authorities }
             })
             .filter(|rule| rule.plain_http || !rule.authorities.is_empty())
             .collect()

@@ -1,12 +1,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
-use super::host::Host;
+use super::host::{Host, is_loopback};
 use super::pace::Pace;
+use super::trouble::innermost;
 use super::{RegistryError, RegistryOptions};
 use crate::base::{ErrorClass, Failure as _, Repository};
 use crate::event::{Event, EventSink, NoEvents};
@@ -23,15 +25,28 @@ pub(super) struct Shared {
     options: RegistryOptions,
     /// Certificate authorities as they were in the files, for the independent reader.
     pub(super) authorities: Vec<Vec<u8>>,
+    trusted: Vec<reqwest::Certificate>,
     /// Goes through the proxy that the system names, if it names one.
-    pub(super) proxied: reqwest::Client,
+    proxied: reqwest::Client,
     /// For loopback hosts, which no proxy can reach.
-    pub(super) direct: reqwest::Client,
+    direct: reqwest::Client,
+    /// What hosts with certificates of their own are spoken to with, by authority; `None` for those that have none.
+    certified: Mutex<HashMap<String, Option<Arc<Certified>>>>,
     pub(super) tally: Tally,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     paces: Mutex<HashMap<String, Arc<Pace>>>,
     /// Mirrors that could not be reached: each costs its time-outs once in a run.
     dead: Mutex<HashSet<String>>,
+}
+
+/// A host with certificates of its own ([`super::HostCertificates`]).
+#[derive(Debug)]
+pub(super) struct Certified {
+    client: reqwest::Client,
+    /// Authorities that are trusted for it, as they were in the files.
+    pub(super) authorities: Vec<Vec<u8>>,
+    /// Whether it is shown a certificate of ours.
+    pub(super) shows: bool,
 }
 
 /// What was done so far.
@@ -65,38 +80,18 @@ impl RegistryClient {
             return Err(RegistryError::Setup { reason: "the process has chosen no TLS implementation".to_owned() });
         }
         let mut authorities = Vec::new();
-        let mut certificates = Vec::new();
+        let mut trusted = Vec::new();
         for path in &options.extra_ca {
-            let failed = |source| RegistryError::Ca { path: path.clone(), source };
-            let pem = std::fs::read(path).map_err(failed)?;
-            let parsed = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
-            if parsed.is_empty() {
-                return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "no certificate is in it")));
-            }
-            certificates.extend(parsed);
+            let pem = std::fs::read(path).map_err(|source| RegistryError::Ca { path: path.clone(), source })?;
+            trusted.extend(certificates_in(path, &pem)?);
             authorities.push(pem);
         }
-        let build = |direct: bool| {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(&options.user_agent)
-                // Redirects are followed by hand: what may go along depends on where they lead.
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(options.timeouts.connect)
-                .pool_max_idle_per_host(options.concurrency.max(1))
-                .tcp_nodelay(true);
-            if !certificates.is_empty() {
-                builder = builder.tls_certs_merge(certificates.iter().cloned());
-            }
-            if direct {
-                builder = builder.no_proxy();
-            }
-            builder.build().map_err(|error| RegistryError::Setup { reason: error.to_string() })
-        };
         let shared = Shared {
             authorities,
-            proxied: build(false)?,
-            direct: build(true)?,
+            proxied: http_client(&options, &trusted, None, false)?,
+            direct: http_client(&options, &trusted, None, true)?,
+            trusted,
+            certified: Mutex::default(),
             tally: Tally::default(),
             hosts: Mutex::default(),
             paces: Mutex::default(),
@@ -104,6 +99,44 @@ impl RegistryClient {
             options,
         };
         Ok(Self { shared: Arc::new(shared), events: Arc::new(NoEvents) })
+    }
+
+    /// What to speak to `authority` with.
+    pub(super) fn client_for(&self, authority: &str) -> Result<reqwest::Client, RegistryError> {
+        let shared = &self.shared;
+        Ok(match self.certified(authority)? {
+            Some(certified) => certified.client.clone(),
+            None if is_loopback(authority) => shared.direct.clone(),
+            None => shared.proxied.clone(),
+        })
+    }
+
+    /// Certificates that are for `authority` alone, read once.
+    pub(super) fn certified(&self, authority: &str) -> Result<Option<Arc<Certified>>, RegistryError> {
+        let shared = &self.shared;
+        let mut known = shared.certified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(certified) = known.get(authority) {
+            return Ok(certified.clone());
+        }
+        let certified = match shared.options.host_certificates.of(authority)? {
+            None => None,
+            Some(found) => {
+                let mut trusted = shared.trusted.clone();
+                for (path, pem) in &found.authorities {
+                    trusted.extend(certificates_in(path, pem)?);
+                }
+                let identity = found
+                    .identity
+                    .map(|(path, pem)| reqwest::Identity::from_pem(&pem).map_err(|error| unusable(&path, error)));
+                let identity = identity.transpose()?;
+                let shows = identity.is_some();
+                let client = http_client(&shared.options, &trusted, identity, is_loopback(authority))?;
+                let authorities = found.authorities.into_iter().map(|(_, pem)| pem).collect();
+                Some(Arc::new(Certified { client, authorities, shows }))
+            }
+        };
+        known.insert(authority.to_owned(), certified.clone());
+        Ok(certified)
     }
 
     /// The same client, telling `events` when it has to wait for a registry.
@@ -161,6 +194,46 @@ impl RegistryClient {
     pub(super) fn target(&self, repository: &Repository) -> Target {
         Target { host: self.host(repository.host()), path: repository.remote_path() }
     }
+}
+
+/// The HTTP library, set up; `direct` goes past every proxy.
+fn http_client(
+    options: &RegistryOptions,
+    trusted: &[reqwest::Certificate],
+    identity: Option<reqwest::Identity>,
+    direct: bool,
+) -> Result<reqwest::Client, RegistryError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&options.user_agent)
+        // Redirects are followed by hand: what may go along depends on where they lead.
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(options.timeouts.connect)
+        .pool_max_idle_per_host(options.concurrency.max(1))
+        .tcp_nodelay(true);
+    if !trusted.is_empty() {
+        builder = builder.tls_certs_merge(trusted.iter().cloned());
+    }
+    if let Some(identity) = identity {
+        builder = builder.identity(identity);
+    }
+    if direct {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| RegistryError::Setup { reason: innermost(&error) })
+}
+
+/// The authorities in a file, of which there must be one at least.
+fn certificates_in(path: &Path, pem: &[u8]) -> Result<Vec<reqwest::Certificate>, RegistryError> {
+    let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| unusable(path, error))?;
+    if found.is_empty() {
+        return Err(unusable(path, "no certificate is in it"));
+    }
+    Ok(found)
+}
+
+fn unusable(path: &Path, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    RegistryError::Ca { path: path.to_owned(), source }
 }
 
 impl Target {

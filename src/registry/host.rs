@@ -94,7 +94,7 @@ impl Scheme {
 }
 
 /// The API host of Docker Hub, whose references and logins say `docker.io`.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 impl Host {
     pub(super) fn new(name: &str, options: &RegistryOptions, pace: Arc<Pace>) -> Self {

@@ -170,9 +170,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Replaces the file by what still counts, as one act, so that it does not grow for ever.
+    /// Replaces the file by what still counts, as one act, so that it does not grow for ever. Nothing was added, nothing is
+    /// done: a push that had nothing to do waits for no disk.
     pub(super) fn compact(&self) -> Result<(), RegistryError> {
         let mut inner = self.lock();
+        if inner.file.is_none() {
+            return Ok(());
+        }
         let failed = |source| RegistryError::Journal { path: inner.path.clone(), source };
         let oldest = jiff::Timestamp::now().as_second() - BELIEVED_SECONDS;
         let mut text = header();

@@ -14,6 +14,7 @@
 mod auth;
 mod blob;
 mod call;
+mod certificates;
 mod chunked;
 mod client;
 mod closure;
@@ -43,6 +44,7 @@ mod trouble;
 mod upload;
 
 pub use auth::CredentialFiles;
+pub use certificates::HostCertificates;
 pub use client::RegistryClient;
 pub use error::{Answer, RegistryError};
 pub use forecast::{PushForecast, RegistryForecast, forecast};

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::PullSources;
+use super::{HostCertificates, PullSources};
 use crate::base::{CredentialFuture, CredentialSource};
 
 /// Everything that a [`super::RegistryClient`] is told once.
@@ -13,6 +13,8 @@ pub struct RegistryOptions {
     pub credentials: Arc<dyn CredentialSource>,
     /// Files with certificate authorities (PEM, one or more each) that are trusted beside the system's.
     pub extra_ca: Vec<PathBuf>,
+    /// Certificates of single registries: authorities that are trusted for them alone, and ours that they ask for.
+    pub host_certificates: HostCertificates,
     /// Hosts (`host` for every port, or `host:port`) that are spoken to without TLS. Loopback hosts need no entry: they are
     /// spoken to as they speak.
     pub plain_http: Vec<String>,
@@ -58,11 +60,12 @@ impl RegistryOptions {
         Self {
             credentials,
             extra_ca: Vec::new(),
+            host_certificates: HostCertificates::default(),
             plain_http: Vec::new(),
             sources: PullSources::default(),
             trusted_realms: Vec::new(),
             user_agent: concat!("catamaran/", env!("CARGO_PKG_VERSION")).to_owned(),
-            concurrency: 8,
+            concurrency: 16,
             timeouts: Timeouts { connect: Duration::from_secs(10), progress: Duration::from_secs(60) },
             retry: RetryPolicy {
                 tries: 6,

@@ -160,10 +160,12 @@ async fn prepare(
     let moves = tags::needed(&items);
     let (images, resent, tags) = tokio::join!(
         readers.read_images(&items),
-        Box::pin(transfer.confirm()),
+        Box::pin(transfer.confirm(|blob| blob.kind() == MediaKind::Config)),
         tags::look_again(client, &items, &moves)
     );
-    if resent? {
+    let resent = resent?;
+    // A config that cannot be read may be one that the registry took and did not keep.
+    if resent || images.is_err() && transfer.confirm(|_| false).await? {
         // What was read may have been what was sent anew.
         readers.read_images(&items).await?;
     } else {

@@ -9,6 +9,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference as OciReference};
 
 use super::auth::Scopes;
+use super::client::Certified;
 use super::closure::Node;
 use super::host::Scheme;
 use super::manifest::{ACCEPTED, shown};
@@ -295,6 +296,10 @@ async fn other_reader(client: &RegistryClient, item: &Item, known: &mut Vec<(Str
     if host.name.starts_with('[') {
         return Err("it knows no IPv6 addresses".to_owned());
     }
+    let certified = client.certified(&host.name).map_err(|error| error.to_string())?;
+    if certified.as_ref().is_some_and(|certified| certified.shows) {
+        return Err("it shows no client certificates".to_owned());
+    }
     // Looked up only where the registry asked for a login: a helper may ask a person.
     let login = if host.auth.was_asked_for() {
         let credentials = client.credentials(host, &Scopes::push(&item.target.path)).await;
@@ -312,7 +317,10 @@ async fn other_reader(client: &RegistryClient, item: &Item, known: &mut Vec<(Str
     if let Some((_, other)) = known.iter().find(|(name, other)| *name == host.name && other.login == login) {
         return Ok(other.clone());
     }
-    let set_up = || Client::try_from(configuration(client, &host.name, scheme)).map_err(|error| error.to_string());
+    let set_up = || {
+        Client::try_from(configuration(client, &host.name, scheme, certified.as_deref()))
+            .map_err(|error| error.to_string())
+    };
     let reader = set_up()?;
     let blobs = if host.auth.was_asked_for() { reader.clone() } else { set_up()? };
     let other = Other { client: reader, blobs, login };
@@ -320,9 +328,10 @@ async fn other_reader(client: &RegistryClient, item: &Item, known: &mut Vec<(Str
     Ok(other)
 }
 
-fn configuration(client: &RegistryClient, host: &str, scheme: Scheme) -> ClientConfig {
+fn configuration(client: &RegistryClient, host: &str, scheme: Scheme, certified: Option<&Certified>) -> ClientConfig {
     let plain = if scheme == Scheme::Http { vec![host.to_owned()] } else { Vec::new() };
-    let authorities = client.shared.authorities.iter();
+    let own = certified.iter().flat_map(|certified| &certified.authorities);
+    let authorities = client.shared.authorities.iter().chain(own);
     let certificates =
         authorities.map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() }).collect();
     ClientConfig {

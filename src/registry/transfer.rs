@@ -199,8 +199,15 @@ impl Transfer {
     /// say that it took ours. Such a blob is sent once more. Gives whether any was.
     ///
     /// What was found or mounted was looked at when it was.
-    pub(super) async fn confirm(&self) -> Result<bool, RegistryError> {
-        let sent = std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner));
+    ///
+    /// `read` tells which blobs are read back byte for byte anyway, and are left for later.
+    pub(super) async fn confirm(&self, read: impl Fn(&Descriptor) -> bool) -> Result<bool, RegistryError> {
+        let sent: BTreeMap<_, _> = {
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let (later, now) = std::mem::take(&mut *sent).into_iter().partition(|(_, (_, blob))| read(blob));
+            *sent = later;
+            now
+        };
         let again = at_once(sent.into_values().collect(), |(target, blob)| async move {
             if matches!(self.look_again(&target, &blob).await?, Held::Whole | Held::Unknown) {
                 return Ok(false);

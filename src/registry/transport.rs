@@ -162,7 +162,7 @@ impl RegistryClient {
         authorization: Option<&HeaderValue>,
         action: &str,
     ) -> Result<Response, Trouble> {
-        let client = self.client_for(&call.url);
+        let client = self.client_for(&authority_of(&call.url)).map_err(Trouble::last)?;
         let mut request = client.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -215,9 +215,10 @@ impl RegistryClient {
 
     async fn find_scheme(&self, host: &Host) -> Result<Scheme, RegistryError> {
         let url = base(host, Scheme::Https)?;
+        let client = self.client_for(&authority_of(&url))?;
         let mut tries = Tries::new(self.options().retry);
         loop {
-            let sent = self.client_for(&url).head(url.clone()).send();
+            let sent = client.head(url.clone()).send();
             match tokio::time::timeout(self.options().timeouts.connect, sent).await {
                 Ok(Ok(_)) => return Ok(Scheme::Https),
                 Ok(Err(error)) if speaks_no_tls(&error) => return Ok(Scheme::Http),
@@ -263,10 +264,6 @@ impl RegistryClient {
     /// Whether plain HTTP with `authority` is allowed: loopback, or by the user's word.
     pub(super) fn may_be_plain(&self, authority: &str) -> bool {
         is_loopback(authority) || self.options().plain_http.iter().any(|entry| names_host(entry, authority))
-    }
-
-    fn client_for(&self, url: &Url) -> &reqwest::Client {
-        if is_loopback(&authority_of(url)) { &self.shared.direct } else { &self.shared.proxied }
     }
 }
 

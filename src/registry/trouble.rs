@@ -39,13 +39,14 @@ impl Trouble {
         // URLs may hold signatures of an object store: they are taken off before anything is kept.
         let error = error.without_url();
         let tls = find::<rustls::Error>(&error);
+        let reason = tls.map_or_else(|| innermost(&error), tls_reason);
         let (transient, help) = match tls {
+            _ if wants_certificate(&reason) => (false, Some(certificate_help(host))),
             Some(tls) => (false, Some(tls_help(host, tls))),
             None if error.is_builder() => (false, None),
             None => (true, None),
         };
         let weight = if error.is_connect() { 2 } else { 1 };
-        let reason = tls.map_or_else(|| innermost(&error), tls_reason);
         let error = RegistryError::Network { host: host.to_owned(), action: action.to_owned(), reason, help };
         Self { error: Box::new(error), transient, limited: false, retry_after: None, weight }
     }
@@ -59,6 +60,22 @@ fn tls_reason(error: &rustls::Error) -> String {
         }
         error => error.to_string(),
     }
+}
+
+/// Whether these are the words for what a server says that asked for our certificate and got none, or not one it knows
+/// (RFC 8446, section 6.2). In HTTP/2 the words are all that is left of it.
+fn wants_certificate(reason: &str) -> bool {
+    let alert = reason.split_once("received fatal alert: ").map_or("", |(_, alert)| alert);
+    ["CertificateRequired", "BadCertificate", "CertificateUnknown", "UnknownCA", "AccessDenied"]
+        .iter()
+        .any(|known| alert.starts_with(known))
+}
+
+fn certificate_help(host: &str) -> String {
+    format!(
+        "`{host}` asks for a client certificate: put NAME.cert and NAME.key into \
+         `~/.config/containers/certs.d/{host}/` or `/etc/docker/certs.d/{host}/`"
+    )
 }
 
 fn tls_help(host: &str, error: &rustls::Error) -> String {
@@ -121,7 +138,7 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 }
 
 /// The words of the deepest cause: `error sending request` is of no use to anybody.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;

@@ -11,3 +11,4 @@ mod mirrors;
 mod narrow;
 mod reading;
 mod release;
+mod ways;

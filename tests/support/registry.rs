@@ -31,6 +31,7 @@ const HTPASSWD: &str = "$2b$04$F8Se.Cz105gdHuk65oSCYOD.zfiocf1b/HJZv1dwqnwK5Vd71
 
 /// How a registry is set up.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, named where it is set")]
 pub(crate) struct Setup {
     /// Basic authentication with [`USER`] and [`PASSWORD`].
     pub(crate) password: bool,
@@ -38,6 +39,10 @@ pub(crate) struct Setup {
     pub(crate) tls: bool,
     /// Tokens of a server of its own, which wants [`USER`] and [`PASSWORD`]; with TLS only, and in place of `password`.
     pub(crate) tokens: bool,
+    /// With TLS: only clients that show a certificate of the same authority, as [`Registry::client_certificate`] is.
+    pub(crate) clients: bool,
+    /// On `[::1]`.
+    pub(crate) v6: bool,
 }
 
 /// A registry that ends with this value.
@@ -54,7 +59,7 @@ impl Registry {
     /// Starts one and waits until it listens.
     pub(crate) fn start(make: Make, setup: &Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("registry").tempdir().expect("a folder");
-        let address = free_address();
+        let address = if setup.v6 { free_address_on("[::1]") } else { free_address() };
         let tokens = setup.tokens.then(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let mut command = match make {
             Make::Crane => {
@@ -121,6 +126,11 @@ impl Registry {
         self.folder.path().join("ca.pem")
     }
 
+    /// The certificate and key of a client of one that asks for them.
+    pub(crate) fn client_certificate(&self) -> [PathBuf; 2] {
+        ["client.pem", "client.key"].map(|name| self.folder.path().join(name))
+    }
+
     /// `NAME[:TAG]` here, for programs that take references.
     pub(crate) fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
@@ -136,7 +146,11 @@ impl Drop for Registry {
 
 /// A port that nobody uses now.
 pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    free_address_on("127.0.0.1")
+}
+
+fn free_address_on(host: &str) -> String {
+    let listener = TcpListener::bind(format!("{host}:0")).expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
 
@@ -158,21 +172,25 @@ fn configuration(folder: &Path, address: &str, setup: &Setup, listener: Option<&
         text.push_str("auth:\n");
         text.push_str(&tokens::configuration(&address, folder));
     }
-    let _ = write!(text, "http:\n  addr: {address}\n");
+    let _ = write!(text, "http:\n  addr: '{address}'\n");
     if setup.tls {
         let path = |name: &str| folder.join(name).display().to_string();
-        let _ = writeln!(text, "  tls: {{certificate: {}, key: {}}}", path("server.pem"), path("server.key"));
+        let clients = if setup.clients { format!(", clientcas: [{}]", path("ca.pem")) } else { String::new() };
+        let _ = writeln!(text, "  tls: {{certificate: {}, key: {}{clients}}}", path("server.pem"), path("server.key"));
     }
     text
 }
 
 /// An authority, and a certificate of it for this machine, made by `openssl`.
 fn certificates(folder: &Path) {
-    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("a file");
+    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.example\n")
+        .expect("a file");
     for arguments in [
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test-authority -keyout ca.key -out ca.pem",
         "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=client -keyout client.key -out client.csr",
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out client.pem",
     ] {
         let output = Command::new(system_program("openssl"))
             .args(arguments.split(' '))

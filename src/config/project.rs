@@ -139,7 +139,7 @@ pub struct ComponentSpec {
     pub tags: Vec<Spanned<Tag>>,
     /// Prefixes in place of the project's.
     pub registries: Option<Vec<Spanned<Prefix>>>,
-    /// Whole references in place of prefix, image and tag (`tags` of a bake or compose file).
+    /// Whole references in place of prefix, image and tag (`tags` of a bake or compose file, where they may be none).
     pub references: Option<Vec<Spanned<Reference>>>,
     /// What is different on single platforms.
     pub variations: IndexMap<Platform, Variation>,

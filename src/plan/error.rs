@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::base::{ErrorClass, Failure, Problem, Problems, Span};
+use crate::base::{ComponentName, ErrorClass, Failure, Problem, Problems, Span};
 use crate::config::ConfigProblem;
 use crate::dockerfile::DockerfileProblem;
 
@@ -17,8 +17,12 @@ pub enum PlanProblem {
         span: Option<Span>,
     },
     /// There is nowhere to push to.
-    #[error("there is no registry to push to")]
+    #[error("there is no registry to push{} to", if *alone { String::new() } else { format!(" `{component}`") })]
     NoRegistry {
+        /// The first component that is at fault.
+        component: ComponentName,
+        /// Whether no component says where it goes.
+        alone: bool,
         /// The project file.
         file: PathBuf,
     },
@@ -109,6 +113,17 @@ impl Problem for PlanProblem {
     }
 }
 
+/// How a component is told where to go, in the language of its file.
+fn address(component: &ComponentName, file: &Path) -> String {
+    let name = format!("registry.example.com/team/{component}:1.0");
+    let what = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("hcl" | "json") => format!("give target `{component}` tags = [\"{name}\"]"),
+        Some("yml" | "yaml") => format!("give service `{component}` image: {name}"),
+        _ => "set registry = [\"registry.example.com/team\"]".to_owned(),
+    };
+    format!("{what} in `{}`, or give `--to PREFIX`", file.display())
+}
+
 impl Failure for PlanProblem {
     fn class(&self) -> ErrorClass {
         ErrorClass::Config
@@ -119,10 +134,7 @@ impl Failure for PlanProblem {
             Self::NoPlatforms { .. } => {
                 Some("name what to build for, such as platforms = [\"linux/amd64\", \"linux/arm64\"]".to_owned())
             }
-            Self::NoRegistry { file } => Some(format!(
-                "set registry = [\"registry.example.com/team\"] in `{}`, or give `--to PREFIX`",
-                file.display()
-            )),
+            Self::NoRegistry { component, file, .. } => Some(address(component, file)),
             Self::UnknownComponent { help, .. } | Self::MissingDockerfile { help, .. } => Some(help.clone()),
             Self::Cycle { .. } => Some("take one of these needs out".to_owned()),
             Self::Dockerfile { problem, .. } => problem.help(),

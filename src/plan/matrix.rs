@@ -7,7 +7,7 @@ use super::references::{self, References};
 use super::select::select;
 use super::source::{Sources, shown};
 use super::{Cell, Component, ComponentKind, Plan, PlanError, PlanOptions, PlanProblem, PlannedService, Subset, graph};
-use crate::base::{CellId, ComponentName, Platform};
+use crate::base::{CellId, ComponentName, Platform, Warning};
 use crate::config::{AnnotationLevel, Project, ReadText};
 
 /// Plans `project`: validates it as a whole and lays out its cells.
@@ -24,6 +24,8 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         brought: Vec::new(),
         references: IndexMap::new(),
         produced: HashMap::new(),
+        makers: HashMap::new(),
+        warnings: project.warnings.clone(),
         used: BTreeMap::new(),
     };
     planner.lay_out();
@@ -36,6 +38,7 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
     }
     cells = graph::sort(cells).map_err(|circle| planner.cycle(&circle, &components))?;
     let phases = graph::phases(&cells);
+    planner.find_intermediates(&mut components, &cells);
     for component in &mut components {
         component.phase = phases.get(&component.name).copied().unwrap_or(1);
     }
@@ -65,7 +68,7 @@ pub fn plan(project: &Project, options: &PlanOptions, files: &dyn ReadText) -> R
         vars: super::vars::variables(project, planner.used),
         subset: Subset { platforms: options.platforms.is_some(), names: !options.names.is_empty() },
         unselected: references::unselected(project, options),
-        warnings: project.warnings.clone(),
+        warnings: planner.warnings,
     })
 }
 
@@ -83,6 +86,9 @@ pub(super) struct Planner<'a> {
     pub(super) references: IndexMap<ComponentName, References>,
     /// Which components publish a name, in its familiar form; for names of one platform with that platform.
     pub(super) produced: HashMap<String, Vec<(ComponentName, Option<Platform>)>>,
+    /// Which components are published in a repository, by its host and path.
+    pub(super) makers: HashMap<String, Vec<ComponentName>>,
+    pub(super) warnings: Vec<Warning>,
     /// Which components use a variable.
     pub(super) used: BTreeMap<String, BTreeSet<String>>,
 }
@@ -142,6 +148,7 @@ impl Planner<'_> {
                 kind: ComponentKind::Built,
                 references,
                 addressed,
+                intermediate: false,
                 path,
                 dockerfile: spec.dockerfile_inline.is_none().then(|| shown(&spec.dockerfile.value, &self.project.root)),
                 platforms,
@@ -162,6 +169,7 @@ impl Planner<'_> {
                 kind: ComponentKind::External,
                 references,
                 addressed,
+                intermediate: false,
                 path,
                 dockerfile: None,
                 platforms,

@@ -121,6 +121,8 @@ pub struct Component {
     pub references: Vec<Reference>,
     /// Whether `references` say where to push: there was a prefix, or they were written whole.
     pub addressed: bool,
+    /// Whether it is only built from: a target without tags of its own that is the context of others. Nothing publishes it.
+    pub intermediate: bool,
     /// The repository of the first of `references` below its prefix: what stays where another prefix takes its place.
     pub path: String,
     /// The Dockerfile, relative to the project's root where it is below it.
@@ -384,11 +386,21 @@ impl Cell {
 }
 
 impl Plan {
-    /// The prefixes that a release goes to; having none is a configuration error, known before anything is contacted.
-    pub fn require_registries(&self) -> Result<&[Prefix], super::PlanError> {
-        if self.components.iter().any(|component| component.excluded.is_none() && !component.addressed) {
-            return Err(super::PlanProblem::NoRegistry { file: self.file.clone() }.into());
+    /// That all selected components say where they go; else it is a configuration error, known before anything is contacted.
+    pub fn require_registries(&self) -> Result<(), super::PlanError> {
+        let selected = |component: &&Component| {
+            let cells = self.cells.iter().filter(|cell| cell.id.component == component.name);
+            component.excluded.is_none() && cells.into_iter().any(|cell| cell.selection == Selection::Selected)
+        };
+        let (addressed, open): (Vec<_>, Vec<_>) =
+            self.components.iter().filter(selected).partition(|component| component.addressed);
+        let lacking = open.iter().find(|component| !component.intermediate || addressed.is_empty());
+        match lacking {
+            None => Ok(()),
+            Some(component) => {
+                let (component, file) = (component.name.clone(), self.file.clone());
+                Err(super::PlanProblem::NoRegistry { component, alone: addressed.is_empty(), file }.into())
+            }
         }
-        Ok(&self.registries)
     }
 }

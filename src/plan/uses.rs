@@ -121,6 +121,9 @@ impl Planner<'_> {
         candidates.retain(|(candidate, _)| candidate != name);
         match candidates.as_slice() {
             [] => {
+                if !self.is_meant_from_outside(name, used, &reference) {
+                    return;
+                }
                 if !bases.contains(&used.name) {
                     bases.push(used.name.clone());
                 }

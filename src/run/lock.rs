@@ -86,7 +86,7 @@ impl Bases {
             .into_iter()
             // Externals are asked about by whoever mirrors them, where failing is an error.
             .filter(|one| one.is_base && one.reference.digest().is_none() && images.image(&one.reference).is_none())
-            .filter(|one| !is_local(whole, &one.reference))
+            .filter(|one| !is_local(&one.reference))
             .collect();
         if open.is_empty() {
             return Self { images };
@@ -178,7 +178,7 @@ impl Locked {
 pub async fn lock(plan: &Plan, request: &LockRequest, client: &RegistryClient) -> Result<Locked, RunError> {
     let all = wanted(plan);
     check_names(&all, &request.update)?;
-    let (local, open): (Vec<Wanted>, Vec<Wanted>) = all.into_iter().partition(|one| is_local(plan, &one.reference));
+    let (local, open): (Vec<Wanted>, Vec<Wanted>) = all.into_iter().partition(|one| is_local(&one.reference));
     let known = request.known.clone().unwrap_or_default();
     let usual = usual_platforms(plan);
     let resolving = open.into_iter().map(|one| {
@@ -278,7 +278,7 @@ async fn resolve(
 
 /// What a lock lacks or has too much for the whole matrix of `plan`, without asking any registry.
 pub fn stale(plan: &Plan, lock: &LockFile) -> Vec<String> {
-    let all: Vec<Wanted> = wanted(plan).into_iter().filter(|one| !is_local(plan, &one.reference)).collect();
+    let all: Vec<Wanted> = wanted(plan).into_iter().filter(|one| !is_local(&one.reference)).collect();
     let mut found = Vec::new();
     for one in &all {
         let users = one.components().join(", ");

@@ -142,7 +142,7 @@ impl Outside {
                 CellWork::Build(build) => {
                     for base in build.frontend.iter().chain(&build.bases) {
                         if self.stored(base, native).is_none() && !self.is_stood_in_for(base, native) {
-                            add(self.not_here(plan, cell, base, native));
+                            add(self.not_here(cell, base, native));
                         }
                     }
                     let contexts = build.contexts.iter().map(|context| &context.source);
@@ -167,10 +167,10 @@ impl Outside {
         Ok(found)
     }
 
-    fn not_here(&self, plan: &Plan, cell: &Cell, base: &Base, native: &Platform) -> RunError {
+    fn not_here(&self, cell: &Cell, base: &Base, native: &Platform) -> RunError {
         let platform = base.platform.as_ref().unwrap_or(native);
         let (component, reference) = (&cell.id.component, &base.reference);
-        let (what, help) = if is_local(plan, reference) {
+        let (what, help) = if is_local(reference) {
             let what = format!("`{component}` is made from `{reference}`, a name that only the builder may know");
             (what, "name the image's registry, or the component that makes it".to_owned())
         } else if base.names_stage && self.stored.contains_key(&(reference.familiar(), platform.clone())) {

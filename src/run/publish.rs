@@ -9,7 +9,7 @@ use super::release::journal;
 use super::scans::Scans;
 use super::status::{included, status};
 use super::{CellFailure, CellRecord, RunError, StateDir};
-use crate::base::{CellId, Reference, Tag};
+use crate::base::{CellId, ComponentName, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
 use crate::event::EventSink;
 use crate::plan::{Cell, Component, Plan, Selection, arch_reference};
@@ -45,13 +45,17 @@ pub struct Extent {
     pub cells: Vec<CellId>,
     /// Cells of the whole project, excluded ones not counted.
     pub of: usize,
+    /// Components among them that have no name to be pushed under and are only built from.
+    pub intermediate: Vec<ComponentName>,
 }
 
 impl Extent {
     pub(super) fn new(plan: &Plan, whole: &Plan) -> Self {
         let mut cells: Vec<CellId> = asked(plan).map(|cell| cell.id.clone()).collect();
         cells.sort();
-        Self { subset: plan.subset.names || plan.subset.platforms, cells, of: whole.expected().count() }
+        let intermediate = publishable(plan).filter(|component| component.intermediate);
+        let intermediate = intermediate.map(|component| component.name.clone()).collect();
+        Self { intermediate, subset: plan.subset.names || plan.subset.platforms, cells, of: whole.expected().count() }
     }
 }
 
@@ -260,7 +264,7 @@ fn is_part(plan: &Plan, whole: &Plan, component: &Component) -> bool {
 
 fn release(plan: &Plan, whole: &Plan, state: &StateDir, layout: &Layout) -> Result<Release, RunError> {
     let mut items = Vec::new();
-    for component in publishable(plan) {
+    for component in publishable(plan).filter(|component| !component.intermediate) {
         let index = assemble(plan, component, state, layout, Holes::Refuse)?.ok_or_else(|| changed(component))?;
         for reference in &component.references {
             items.push(ReleaseItem {

@@ -86,6 +86,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
         kind: ComponentKind::Built,
         references: vec![format!("registry.example.com/{name}:v1").parse().expect("a reference")],
         addressed: true,
+        intermediate: false,
         path: String::new(),
         dockerfile: None,
         platforms: platforms.clone(),

@@ -101,18 +101,8 @@ pub(super) fn wanted_by<'a>(cells: impl IntoIterator<Item = &'a Cell>, plan: &Pl
 /// Whether a name is only meant on this machine: asked about outside it would mean somebody else's image, or tell what this
 /// project is called.
 ///
-/// `localhost/…` is what podman calls images without a registry. The name of an image of this project under another tag is
-/// most often an earlier build of it; a registry that is written out is meant.
-pub(super) fn is_local(plan: &Plan, reference: &Reference) -> bool {
-    let repository = reference.repository();
-    if repository.host() == "localhost" {
-        return true;
-    }
-    let path = repository.path();
-    let own = |known: &Reference| {
-        let known = known.repository().path();
-        known == path || known.strip_suffix(path).is_some_and(|prefix| prefix.ends_with('/'))
-    };
-    let built = plan.components.iter().filter(|component| component.kind == crate::plan::ComponentKind::Built);
-    repository.registry().is_none() && built.flat_map(|component| &component.references).any(own)
+/// `localhost/…` is what podman calls images without a registry. Names of the project itself never get this far: the plan
+/// has made edges of them, or refused them.
+pub(super) fn is_local(reference: &Reference) -> bool {
+    reference.repository().host() == "localhost"
 }

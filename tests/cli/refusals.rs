@@ -151,6 +151,33 @@ fn nowhere_to_push_to_is_found_before_anything_is_built() {
 }
 
 #[test]
+fn a_target_that_is_only_built_from_needs_no_registry() {
+    let target = |name: &str, more: &str| {
+        format!("target \"{name}\" {{\n  dockerfile = \"Dockerfile\"\n  platforms = [\"linux/amd64\"]\n  {more}\n}}\n")
+    };
+    let base = target("base", "");
+    let app = |tags: &str| target("default", &format!("contexts = {{ base = \"target:base\" }}\n{tags}"));
+    let project = Project::with("", &[SCRATCH]);
+    std::fs::remove_file(project.path("catamaran.toml")).expect("it was written");
+    let push = ["build", "--push", "--builder", "tcp://127.0.0.1:1", "-f", "docker-bake.hcl"];
+    project.write("docker-bake.hcl", &(base.clone() + &app("tags = [\"127.0.0.1:1/app:1\"]")));
+    // As far as the builder, who is not there.
+    project.run(&push).exits(8);
+    project.write("docker-bake.hcl", &(base + &app("")));
+    let ran = project.run(&push).exits(2);
+    assert_data_eq!(
+        ran.stderr,
+        str![[r#"
+error: there is no registry to push to
+  fix     give target `default` tags =
+          ["registry.example.com/team/default:1.0"] in `[..]docker-bake.hcl`, or
+          give `--to PREFIX`                                              exit 2
+
+"#]]
+    );
+}
+
+#[test]
 fn no_project_and_no_directory_are_said_plainly() {
     let project = Project::new();
     let ran = project.run(&["status"]).exits(2);

@@ -100,10 +100,10 @@ fn d6_a_platform_that_is_missing_is_told_with_component_image_and_line() {
 }
 
 #[test]
-fn names_of_this_machine_and_of_the_project_are_never_asked_for_outside() {
+fn names_of_this_machine_are_never_asked_for_outside() {
     let project = Project::with(
         "name = \"local\"\nplatforms = [\"linux/amd64\"]\ntag = \"2\"\n[component.base]\n[component.web]\ndockerfile = \"web\"\n",
-        &[("Dockerfile", "FROM localhost/made/here:1\n"), ("web", "FROM base:1\nCOPY --from=base:2 / /\n")],
+        &[("Dockerfile", "FROM localhost/made/here:1\n"), ("web", "FROM localhost/it:1\nCOPY --from=base:2 / /\n")],
     );
     let ran = project.run(&["lock", "--json"]).exits(0);
     let document = ran.json();

@@ -87,6 +87,53 @@ fn d11_an_image_of_the_project_is_an_edge_and_never_pulled() {
 }
 
 #[test]
+fn where_a_release_goes_does_not_change_what_it_is_made_from() {
+    let folder = project("tag = \"v1\"\nregistry = [\"r.example.com/team\"]\n", &["app", "base"]);
+    folder.write("src/app/Dockerfile", "FROM r.example.com/team/base:v1\n");
+    let to = |prefix: &str| PlanOptions { to: vec![prefix.parse().expect("a prefix")], ..PlanOptions::default() };
+    let planned = folder.plan(&folder.request(), &to("stage.example.com/x")).expect("plans");
+    assert_eq!(needs(&planned, "app/amd64"), ["base/amd64"]);
+    assert_eq!(planned.components[1].references[0].to_string(), "stage.example.com/x/base:v1");
+}
+
+#[test]
+fn a_name_of_this_project_but_for_the_tag_is_told() {
+    let config = "tag = \"v2\"\nregistry = [\"r.example.com/team\"]\n";
+    let folder = project(config, &["app", "base", "nginx"]);
+    let digest = format!("r.example.com/team/base@sha256:{}", "0".repeat(64));
+    folder.write(
+        "src/app/Dockerfile",
+        &format!(
+            "FROM r.example.com/team/base:v1\nCOPY --from=nginx:1.27 / /\nCOPY --from={digest} / /\n\
+             COPY --from=docker.io/library/nginx:1.28 / /\n"
+        ),
+    );
+    // An earlier image of the component itself is nothing to wonder at.
+    folder.write("src/base/Dockerfile", "FROM r.example.com/team/base:v1\n");
+    let told = |plan: &Plan| plan.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        told(&folder.planned()),
+        [
+            "component `app` is made from `r.example.com/team/base:v1` from outside, not from `r.example.com/team/base:v2` of this project",
+            "component `app` is made from `nginx:1.27` from outside, not from `r.example.com/team/nginx:v2` of this project",
+        ]
+    );
+    let refused = |folder: &Folder, dockerfile: &str| {
+        folder.write("src/app/Dockerfile", dockerfile);
+        let error = folder.plan(&folder.request(), &PlanOptions::default()).expect_err("is no image of this project");
+        error.to_string()
+    };
+    let text = refused(&folder, "FROM base\n");
+    assert_eq!(text, "component `app`: `base` is no image of this project, which makes `r.example.com/team/base:v2`");
+    refused(&folder, "FROM r.example.com/team/base\n");
+    let folder = project(&format!("image = \"ai-{{component}}\"\n{config}"), &["app", "base"]);
+    refused(&folder, "FROM ai-base:v1\n");
+    folder.write("src/app/Dockerfile", "FROM ai-base:v2\nCOPY --from=base:1 / /\n");
+    let planned = folder.planned();
+    assert_eq!((needs(&planned, "app/amd64"), told(&planned)), (vec!["base/amd64".to_owned()], Vec::new()));
+}
+
+#[test]
 fn an_image_of_its_own_name_comes_from_outside() {
     let folder = project("tag = \"1.27\"\n", &["nginx", "web"]);
     folder.write("src/nginx/Dockerfile", "FROM nginx:1.27\n");

@@ -95,7 +95,7 @@ fn lines(done: &Done) -> String {
         let _ = writeln!(text, "{}", line(entry));
     }
     for local in &done.locked.local {
-        let _ = writeln!(text, "  not locked: {local} is a name of this machine or of this project");
+        let _ = writeln!(text, "  not locked: {local} is a name of this machine");
     }
     let images = counted(done.locked.lock.images().count(), "image", "images");
     let changed = done.locked.changes().count();

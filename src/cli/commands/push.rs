@@ -85,7 +85,8 @@ fn show_forecast(forecast: &PushForecast, extent: &Extent, as_json: bool, consol
         console.print(&(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"));
         return exit::DONE;
     }
-    console.print(&(forecast_lines(forecast, extent.subset) + &subset_line(extent) + "Nothing was sent.\n"));
+    let text = forecast_lines(forecast, extent.subset) + &intermediate_line(extent) + &subset_line(extent);
+    console.print(&(text + "Nothing was sent.\n"));
     exit::DONE
 }
 
@@ -131,13 +132,14 @@ pub(super) fn tell_all(warnings: &[String], console: &Console) {
 
 /// What every document of a push begins with.
 fn opening(extent: &Extent) -> serde_json::Value {
-    let Extent { subset, cells, of } = extent;
+    let Extent { subset, cells, of, intermediate } = extent;
     let cells = cells.iter().map(|cell| json!({"component": cell.component, "platform": cell.platform}));
     json!({
         "schema": "catamaran/push/v1",
         "subset": subset,
         "expected": of,
         "cells": cells.collect::<Vec<_>>(),
+        "intermediate": intermediate,
     })
 }
 
@@ -152,7 +154,10 @@ fn document(published: &Published) -> String {
 
 /// What was published where, and what it cost.
 pub(super) fn pushed_lines(published: &Published, verbose: bool) -> String {
-    receipt_lines("pushed", &published.receipt, published.extent.subset, verbose) + &subset_line(&published.extent)
+    let extent = &published.extent;
+    receipt_lines("pushed", &published.receipt, extent.subset, verbose)
+        + &intermediate_line(extent)
+        + &subset_line(extent)
 }
 
 /// What is at the registries now, and what it cost.
@@ -192,6 +197,15 @@ pub(super) fn receipt_lines(verb: &str, receipt: &PushReceipt, subset: bool, ver
         );
     }
     text
+}
+
+/// `Not pushed, only built from: base (no tags).`
+fn intermediate_line(extent: &Extent) -> String {
+    if extent.intermediate.is_empty() {
+        return String::new();
+    }
+    let names = extent.intermediate.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("Not pushed, only built from: {names} (no tags).\n")
 }
 
 /// `A subset, just what was named: 1 of 26 cells (nginx/arm64).`

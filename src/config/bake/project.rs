@@ -308,7 +308,7 @@ impl Mapper<'_> {
             spec.extra_hosts.extend(address.iter().map(|address| (host.clone(), address.clone())));
         }
         spec.no_cache = target.no_cache == Some(true);
-        spec.references = self.references();
+        spec.references = Some(self.references());
         spec
     }
 
@@ -373,7 +373,7 @@ impl Mapper<'_> {
         set.map(|(name, text)| (name, self.spanned(attribute, text))).collect()
     }
 
-    fn references(&mut self) -> Option<Vec<Spanned<Reference>>> {
+    fn references(&mut self) -> Vec<Spanned<Reference>> {
         let mut references = Vec::new();
         let mut tags: Vec<&str> = self.target.tags.iter().flatten().map(String::as_str).collect();
         if tags.is_empty() {
@@ -385,7 +385,7 @@ impl Mapper<'_> {
                 Err(error) => self.problems.push(at(self.target, "tags", error.to_string())),
             }
         }
-        (!references.is_empty()).then_some(references)
+        references
     }
 }
 

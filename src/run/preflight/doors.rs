@@ -106,7 +106,7 @@ pub(super) async fn bases(
     client: &RegistryClient,
 ) -> Vec<Finding> {
     let known = Bases::new(lock.cloned().unwrap_or_default());
-    let all = wanted_by(selected.iter().copied(), plan).into_iter().filter(|one| !is_local(plan, &one.reference));
+    let all = wanted_by(selected.iter().copied(), plan).into_iter().filter(|one| !is_local(&one.reference));
     let looked = all.map(|one| {
         let known = &known;
         async move {

@@ -394,7 +394,8 @@ impl Plan {
         };
         let (addressed, open): (Vec<_>, Vec<_>) =
             self.components.iter().filter(selected).partition(|component| component.addressed);
-        let lacking = open.iter().find(|component| !component.intermediate || addressed.is_empty());
+        let own = open.iter().find(|component| !component.intermediate);
+        let lacking = own.or_else(|| open.first().filter(|_| addressed.is_empty()));
         match lacking {
             None => Ok(()),
             Some(component) => {

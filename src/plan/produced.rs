@@ -12,7 +12,7 @@ impl Planner<'_> {
         for (name, found) in &self.references {
             let written = self.is_written(name);
             let mut names: BTreeSet<(String, Option<Platform>)> = BTreeSet::new();
-            for reference in found.all.iter().chain(&self.declared(name)) {
+            for reference in found.all.iter().chain(&self.declared_references(name)) {
                 let mut both = vec![reference.clone()];
                 if !written && let Some(local) = local_name(self.project, name, reference) {
                     both.push(local);
@@ -39,7 +39,7 @@ impl Planner<'_> {
     }
 
     /// The references that `--to` took the place of: where a release goes does not change what it is made from.
-    fn declared(&self, name: &ComponentName) -> Vec<Reference> {
+    fn declared_references(&self, name: &ComponentName) -> Vec<Reference> {
         if self.options.to.is_empty() {
             return Vec::new();
         }

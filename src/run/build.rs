@@ -13,6 +13,7 @@ use super::indexes::{Joined, name_complete_indexes, whole_index};
 use super::last::LastRun;
 use super::logs::CellLogs;
 use super::mirror::Mirror;
+use super::outdated::{forget_outdated, outdated};
 use super::outside::Outside;
 use super::scans::Scans;
 use super::services::Services;
@@ -116,6 +117,7 @@ async fn run(
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
     tell_reused(&fresh, selected.len(), state, events.as_ref());
     let dependents = Arc::new(Dependents::new(whole, &selected));
+    let chosen: BTreeSet<CellId> = selected.iter().map(|cell| cell.id.clone()).collect();
     let selected = todo;
     let prepared = prepare_away((plan, whole, state), &selected, &options.inputs).await?;
     let platforms: Vec<Platform> =
@@ -133,7 +135,17 @@ async fn run(
         Ok(()) => look_outside(whole, (&selected, &builders), (state, &layout), options, events).await,
         Err(error) => Err(error),
     };
-    let outside = outside.and_then(|outside| forget_old(&selected, state).map(|()| outside));
+    let outside = match outside {
+        Ok(outside) if platforms.is_empty() => Ok(outside),
+        Ok(outside) => {
+            let known = (layout.clone(), Bases::new(options.lock.clone().unwrap_or_default()), Arc::clone(&contents));
+            make_way((plan, whole, state), (chosen, &selected), known).await.map(|left| {
+                tell_outdated(&left, events.as_ref());
+                outside
+            })
+        }
+        Err(error) => Err(error),
+    };
     if outside.is_ok() && !platforms.is_empty() {
         // Files that were written just before are to be older than the first of them is read, beyond doubt.
         tokio::time::sleep(TICK).await;
@@ -357,6 +369,33 @@ async fn look_outside(
 /// The platform of the builder that builds cells of `platform`.
 fn native_of(builders: &Builders, platform: &Platform) -> Platform {
     builders.lane(platform).map_or_else(Platform::host, |(_, engine)| engine.capabilities().native.clone())
+}
+
+/// Takes away the records of what does not fit the images that are about to be made.
+async fn make_way(
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
+    (chosen, todo): (BTreeSet<CellId>, &[&Cell]),
+    (layout, bases, contents): (Layout, Bases, Arc<Contents>),
+) -> Result<Vec<CellId>, RunError> {
+    let todo: Vec<CellId> = todo.iter().map(|cell| cell.id.clone()).collect();
+    let work = move |plan: &Plan, whole: &Plan, state: &StateDir| {
+        let old = outdated(whole, &chosen, state, &layout, &bases, &contents)?;
+        forget_outdated(&old, state)?;
+        let todo: Vec<&Cell> = todo.iter().filter_map(|id| plan.cell(id)).collect();
+        forget_old(&todo, state)?;
+        Ok(old)
+    };
+    blocking((plan, whole, state), work).await
+}
+
+fn tell_outdated(cells: &[CellId], events: &dyn EventSink) {
+    if let [first, rest @ ..] = cells {
+        let others = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        let text = format!(
+            "the sources of {first}{others} have changed and this run does not build them: they are missing until they are built"
+        );
+        events.emit(Event::Warning { cell: None, text });
+    }
 }
 
 /// Takes away the records of what is about to be built. From here on an old image may be one that the new ones do not fit: a

@@ -53,7 +53,7 @@ impl Dependents {
         }
         if !gone.is_empty() {
             let mut last = LastRun::load(state);
-            last.outdate(&gone, made);
+            last.outdate(&gone, &format!("{made}, which it is made from, was built anew"));
             last.save(state)?;
         }
         gone.iter().try_for_each(|cell| CellRecord::forget(state, cell))?;

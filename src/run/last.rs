@@ -66,10 +66,9 @@ impl LastRun {
         self.cells.extend(cells.into_iter().map(|cell| (cell.clone(), begun.clone())));
     }
 
-    /// These cells were made from an image of `made` that is not the newest any more.
-    pub(super) fn outdate(&mut self, cells: &[CellId], made: &CellId) {
-        let reason = Some(format!("{made}, which it is made from, was built anew"));
-        let ended = Ended { state: Some(CellState::Missing), reason };
+    /// These cells do not fit what is built now, for this reason.
+    pub(super) fn outdate(&mut self, cells: &[CellId], reason: &str) {
+        let ended = Ended { state: Some(CellState::Missing), reason: Some(reason.to_owned()) };
         self.cells.extend(cells.iter().map(|cell| (cell.clone(), ended.clone())));
     }
 

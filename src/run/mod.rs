@@ -23,6 +23,7 @@ mod logs;
 mod mirror;
 mod named;
 mod outcome;
+mod outdated;
 mod outside;
 mod owners;
 mod place;

@@ -170,8 +170,8 @@ fn a_target_that_is_only_built_from_needs_no_registry() {
         str![[r#"
 error: there is no registry to push to
   fix     give target `default` tags =
-          ["registry.example.com/team/default:1.0"] in `[..]docker-bake.hcl`, or
-          give `--to PREFIX`                                              exit 2
+          ["registry.example.com/team/default:1.0"] in
+          `/tmp/[..]/docker-bake.hcl`, or give `--to PREFIX`[..]exit 2
 
 "#]]
     );

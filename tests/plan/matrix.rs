@@ -120,11 +120,16 @@ fn a_name_of_this_project_but_for_the_tag_is_told() {
     );
     let refused = |folder: &Folder, dockerfile: &str| {
         folder.write("src/app/Dockerfile", dockerfile);
-        let error = folder.plan(&folder.request(), &PlanOptions::default()).expect_err("is no image of this project");
-        error.to_string()
+        folder.plan(&folder.request(), &PlanOptions::default()).expect_err("is no image of this project")
     };
     let text = refused(&folder, "FROM base\n");
-    assert_eq!(text, "component `app`: `base` is no image of this project, which makes `r.example.com/team/base:v2`");
+    assert_eq!(
+        text,
+        "error: component `app`: `base` is no image of this project, which makes `r.example.com/team/base:v2`\n  \
+         where   src/app/Dockerfile:1:6\n          > 1 | FROM base\n              |      ^^^^\n  \
+         fix     for the component: contexts = { \"base\" = \"component:base\" }; for one\n          \
+         from outside: `docker.io/library/base:TAG`                      exit 2\n"
+    );
     refused(&folder, "FROM r.example.com/team/base\n");
     let folder = project(&format!("image = \"ai-{{component}}\"\n{config}"), &["app", "base"]);
     refused(&folder, "FROM ai-base:v1\n");

@@ -2,6 +2,7 @@
 
 mod edits;
 mod no_op;
+mod outdated;
 mod templates;
 mod why;
 

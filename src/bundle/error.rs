@@ -110,6 +110,14 @@ pub enum BundleError {
         /// Its format.
         schema: String,
     },
+    /// What is in the bundle's place is not to be replaced.
+    #[error("`{}` is {what}", .path.display())]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
     /// It was stopped.
     #[error("writing the bundle was cancelled")]
     Cancelled,
@@ -127,7 +135,9 @@ impl Failure for BundleError {
             Self::Missing { .. } => ErrorClass::Incomplete,
             Self::Image { source, .. } => source.class(),
             Self::Store(error) => error.class(),
-            Self::DuplicateName { .. } | Self::SharedName { .. } | Self::BadName { .. } => ErrorClass::Config,
+            Self::DuplicateName { .. } | Self::SharedName { .. } | Self::BadName { .. } | Self::Occupied { .. } => {
+                ErrorClass::Config
+            }
             Self::TooLarge { .. } | Self::NewerFormat { .. } => ErrorClass::Unsupported,
             Self::Truncated { .. } | Self::Malformed { .. } => ErrorClass::Integrity,
             Self::Cancelled => ErrorClass::Cancelled,
@@ -147,6 +157,7 @@ impl Failure for BundleError {
             Self::Truncated { .. } | Self::Malformed { .. } => {
                 Some("copy or download it again, and compare its size with the original's".to_owned())
             }
+            Self::Occupied { .. } => Some("give the bundle another name, or take away what is there".to_owned()),
             Self::NewerFormat { .. } => Some("use the version of catamaran that wrote it, or a later one".to_owned()),
             _ => None,
         }

@@ -9,6 +9,7 @@
 //! times, owners or extensions (a size that octal digits cannot hold is in base 256, as GNU tar has it), regular files only, two zero blocks at the end and nothing after them.
 
 mod contents;
+mod destination;
 mod docker_view;
 mod error;
 mod header;
@@ -19,6 +20,7 @@ mod section;
 mod writer;
 
 pub use contents::{ContentsLock, LOCK_NAME, LockedBlob, LockedFile, LockedImage, LockedPlatform, MissingCell};
+pub use destination::check_destination;
 pub use error::BundleError;
 pub use reader::BundleReader;
 pub use writer::{BundleContents, BundleEntry, BundleReport, write_bundle};

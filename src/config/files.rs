@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -23,13 +23,13 @@ pub(crate) const MAX_TEXT_BYTES: u64 = 16 * 1024 * 1024;
 
 impl ReadText for DiskFiles {
     fn read_text(&self, path: &Path) -> io::Result<String> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        // A fifo would block for ever, a device never ends.
+        // Before it is opened: a fifo would block for ever, a device never ends.
+        let metadata = fs::metadata(path)?;
         if !metadata.is_file() {
             let kind = if metadata.is_dir() { io::ErrorKind::IsADirectory } else { io::ErrorKind::InvalidInput };
             return Err(io::Error::new(kind, "not a regular file"));
         }
+        let file = File::open(path)?;
         let mut bytes = Vec::new();
         file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_TEXT_BYTES {

@@ -320,6 +320,8 @@ pub struct Base {
     pub span: Span,
     /// Whether a stage of the Dockerfile has the same name: a named context for it would take the stage's place too.
     pub names_stage: bool,
+    /// The name that the Dockerfile has for it, where that is a named context (`docker-image://…`).
+    pub context: Option<String>,
 }
 
 /// A named context of a cell.

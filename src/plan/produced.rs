@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::matrix::Planner;
+use super::source::Source;
 use super::{Cell, Component, PlanOptions, PlanProblem, arch_reference, references};
 use crate::base::{ComponentName, Platform, Reference, Repository, Warning};
 use crate::config::Project;
-use crate::dockerfile::Use;
+use crate::dockerfile::{InstructionKind, Use};
 
 impl Planner<'_> {
     /// Every name under which something of this project is published, with and without its registry.
@@ -68,9 +69,34 @@ impl Planner<'_> {
         }
     }
 
+    /// Refuses triggers that take from an image of this project: they run where the image is built from, in another component
+    /// or even another project, and nothing there says what they take.
+    pub(super) fn check_triggers(&mut self, name: &ComponentName, source: &Source) {
+        let instructions = source.file.stages.iter().flat_map(|stage| &stage.instructions);
+        for trigger in instructions.filter(|instruction| instruction.kind == InstructionKind::OnBuild) {
+            let text = source.file.source.text().get(trigger.range.clone()).unwrap_or_default();
+            for taken in triggered(text) {
+                let familiar = taken.parse::<Reference>().map(|reference| reference.familiar());
+                let makers = familiar.ok().and_then(|familiar| self.produced.get(&familiar));
+                let Some((maker, _)) = makers.and_then(|makers| makers.first()) else { continue };
+                let message = format!(
+                    "component `{name}`: a trigger takes from `{taken}`, which `{maker}` makes: that is not followed"
+                );
+                let help = format!("take it here, or in each Dockerfile that is built from `{name}`");
+                let span = Some(source.file.source.span(trigger.range.clone()));
+                self.push_once(PlanProblem::invalid(message, Some(help), span));
+            }
+        }
+    }
+
     /// Tells of an image from outside whose name is one of this project's but for the tag: it is an earlier release as often
     /// as it is a slip, and the two look alike. Where it can hardly be meant it is a problem, and false is returned.
-    pub(super) fn is_meant_from_outside(&mut self, name: &ComponentName, used: &Use, reference: &Reference) -> bool {
+    pub(super) fn is_meant_from_outside(
+        &mut self,
+        name: &ComponentName,
+        (used, image): (&Use, &str),
+        reference: &Reference,
+    ) -> bool {
         let repository = reference.repository();
         let makers = self.makers.get(&familiar(repository)).cloned().unwrap_or_default();
         // A component is made from another image of its own name on purpose; and nobody writes a digest by mistake.
@@ -83,11 +109,10 @@ impl Planner<'_> {
         // `nginx` may be anybody's; `platform-nginx` is what this project calls its own.
         let is_own = repository.registry().is_none() && repository.path() != maker.as_str();
         if !self.is_written(maker) && (is_own || reference.tag().is_none()) {
-            let message =
-                format!("component `{name}`: `{}` is no image of this project, which makes `{made}`", used.name);
+            let message = format!("component `{name}`: `{image}` is no image of this project, which makes `{made}`");
             let outside = match repository.registry() {
                 None => format!("docker.io/{}:TAG", repository.remote_path()),
-                Some(_) => format!("{}:TAG", used.name),
+                Some(_) => format!("{image}:TAG"),
             };
             let help = format!("for the component: {edge}; for one from outside: `{outside}`");
             self.push_once(PlanProblem::invalid(message, Some(help), Some(used.span.clone())));
@@ -95,10 +120,8 @@ impl Planner<'_> {
         }
         // Who writes `docker.io/` knows that it is not the one of this project.
         if !(repository.host() == "docker.io" && repository.registry().is_some()) {
-            let message = format!(
-                "component `{name}` is made from `{}` from outside, not from `{made}` of this project",
-                used.name
-            );
+            let message =
+                format!("component `{name}` is made from `{image}` from outside, not from `{made}` of this project");
             let warning = Warning {
                 message,
                 help: Some(format!("if the component is meant: {edge}")),
@@ -110,6 +133,12 @@ impl Planner<'_> {
         }
         true
     }
+}
+
+/// What a trigger (`ONBUILD …`) takes from elsewhere: the names after `from=`.
+fn triggered(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split([' ', '\t', '\n', ',', '\\']);
+    words.filter_map(|word| word.strip_prefix("--from=").or_else(|| word.strip_prefix("from=")))
 }
 
 /// The repository as registries know it, with the host that is meant.

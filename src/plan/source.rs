@@ -205,7 +205,7 @@ impl Source {
         let reference: Reference = name.split_whitespace().next()?.parse().ok()?;
         let own = reference.repository().registry().is_none() && reference.repository().path() == "dockerfile.v0";
         let span = written.and_then(|syntax| syntax.span.clone()).unwrap_or_else(|| self.file.source.line_span(1));
-        (!own).then_some(Base { reference, platform: None, span, names_stage: false })
+        (!own).then_some(Base { reference, platform: None, span, names_stage: false, context: None })
     }
 
     /// What building it for `platform` involves; nothing if names cannot be made out, which is reported.

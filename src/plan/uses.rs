@@ -1,10 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::{CellDraft, cell_build};
 use super::matrix::Planner;
 use super::source::Source;
-use super::{Base, Need, NeedReason, PlanProblem};
+use super::{Base, ContextSource, Need, NeedReason, PlanProblem};
 use crate::base::{CellId, ComponentName, Platform, Reference, Span};
 use crate::config::{BuilderSpec, ComponentSpec, ContextRef};
 use crate::dockerfile::{StagePlatform, Use, context_name};
@@ -38,10 +38,20 @@ impl Planner<'_> {
                 self.declared_uses((name, other, context.span.as_ref()), &uses, judged, cell);
             }
         }
-        let declared: BTreeSet<String> = spec.contexts.keys().map(|name| context_name(name)).collect();
-        for used in facts.uses.iter().filter(|used| !declared.contains(&context_name(&used.name))) {
-            self.outside_use(name, used, source, cell, needs, bases);
+        let declared: BTreeMap<String, &ContextRef> =
+            spec.contexts.iter().map(|(name, context)| (context_name(name), &context.value)).collect();
+        for used in &facts.uses {
+            let image = match declared.get(&context_name(&used.name)) {
+                None => &used.name,
+                Some(ContextRef::Remote(url)) => match url.strip_prefix("docker-image://") {
+                    Some(image) => image,
+                    None => continue,
+                },
+                Some(ContextRef::Component(_) | ContextRef::Directory(_)) => continue,
+            };
+            self.outside_use(name, (used, image), source, cell, needs, bases);
         }
+        self.check_triggers(name, source);
         let several = spec.platforms.as_ref().unwrap_or(&self.project.platforms).len() > 1;
         cell.work = Some(cell_build(spec, source, args, &facts, (&cell.id.platform, several)));
     }
@@ -91,17 +101,18 @@ impl Planner<'_> {
         own.or_else(|| taken.next()).unwrap_or(&self.build_platform).clone()
     }
 
-    /// A use of an image by name: one that this project produces, or one from outside.
-    pub(super) fn outside_use(
+    /// A use of an `image` by name, or through a named context that stands for it: one that this project produces, or one
+    /// from outside.
+    fn outside_use(
         &mut self,
         name: &ComponentName,
-        used: &Use,
+        (used, image): (&Use, &str),
         source: &Source,
         cell: &mut CellDraft,
         needs: &mut Vec<Need>,
         bases: &mut Vec<String>,
     ) {
-        let reference: Reference = match used.name.parse() {
+        let reference: Reference = match image.parse() {
             Ok(reference) => reference,
             Err(error) => {
                 if !source.file.directives.is_foreign() {
@@ -121,18 +132,19 @@ impl Planner<'_> {
         candidates.retain(|(candidate, _)| candidate != name);
         match candidates.as_slice() {
             [] => {
-                if !self.is_meant_from_outside(name, used, &reference) {
+                if !self.is_meant_from_outside(name, (used, image), &reference) {
                     return;
                 }
-                if !bases.contains(&used.name) {
-                    bases.push(used.name.clone());
+                if !bases.iter().any(|known| known == image) {
+                    bases.push(image.to_owned());
                 }
                 let platform = match &used.platform {
                     StagePlatform::Fixed(platform) => Some(platform.clone()),
                     StagePlatform::Builder => None,
                 };
-                let names_stage = source.stages.contains(&context_name(&used.name));
-                cell.bases.push(Base { reference, platform, span: used.span.clone(), names_stage });
+                let context = (image != used.name).then(|| context_name(&used.name));
+                let names_stage = context.is_none() && source.stages.contains(&context_name(&used.name));
+                cell.bases.push(Base { reference, platform, span: used.span.clone(), names_stage, context });
             }
             [(other, single)] => {
                 let platform = single.clone().unwrap_or_else(|| self.platform_of(used, &cell.id.platform));
@@ -140,15 +152,19 @@ impl Planner<'_> {
                     return;
                 }
                 let Some(found) = self.cell_of(other, platform, &cell.id.clone(), Some(&used.span)) else { return };
-                cell.take(&context_name(&used.name), found, used);
-                let need =
-                    Need { name: other.clone(), service: false, reason: NeedReason::Inferred(used.name.clone()) };
+                let key = context_name(&used.name);
+                // What stood for an image of this project by its name now stands for the image itself.
+                cell.contexts.retain(|context| {
+                    context_name(&context.name) != key || !matches!(context.source, ContextSource::Remote(_))
+                });
+                cell.take(&key, found, used);
+                let need = Need { name: other.clone(), service: false, reason: NeedReason::Inferred(image.to_owned()) };
                 if !needs.contains(&need) {
                     needs.push(need);
                 }
             }
             [(first, _), (second, _), ..] => {
-                let message = format!("component `{name}`: `{}` may be `{first}` or `{second}`", used.name);
+                let message = format!("component `{name}`: `{image}` may be `{first}` or `{second}`");
                 let help = format!("say which: contexts = {{ \"{}\" = \"component:{first}\" }}", used.name);
                 self.push_once(PlanProblem::invalid(message, Some(help), Some(used.span.clone())));
             }

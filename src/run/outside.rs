@@ -80,7 +80,7 @@ impl Outside {
         for base in build.frontend.iter().chain(&build.bases) {
             if let Some(manifest) = self.stored(base, native) {
                 let platform = base.platform.as_ref().unwrap_or(native).clone();
-                let name = base.reference.to_string();
+                let name = base.context.clone().unwrap_or_else(|| base.reference.to_string());
                 let context = NamedContext::Image { name, platform, descriptor: Box::new(manifest.clone()) };
                 if !found.contexts.contains(&context) {
                     found.contexts.push(context);
@@ -147,7 +147,10 @@ impl Outside {
                     }
                     let contexts = build.contexts.iter().map(|context| &context.source);
                     for source in contexts.chain([&build.context]) {
-                        if let ContextSource::Remote(url) = source {
+                        // An image is one of the bases.
+                        if let ContextSource::Remote(url) = source
+                            && !url.starts_with("docker-image://")
+                        {
                             add(remote(cell, url));
                         }
                     }

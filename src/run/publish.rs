@@ -10,7 +10,7 @@ use super::scans::Scans;
 use super::status::{included, status};
 use super::{CellFailure, CellRecord, RunError, StateDir};
 use crate::base::{CellId, ComponentName, Reference, Tag};
-use crate::bundle::{BundleContents, BundleEntry, BundleReport, write_bundle};
+use crate::bundle::{BundleContents, BundleEntry, BundleReport, check_destination, write_bundle};
 use crate::event::EventSink;
 use crate::plan::{Cell, Component, Plan, Selection, arch_reference};
 use crate::registry::{PushForecast, PushOptions, PushReceipt, RegistryClient, Release, ReleaseItem, push_with};
@@ -158,6 +158,7 @@ pub async fn export(
     cancel: &CancellationToken,
 ) -> Result<Exported, RunError> {
     let ExportRequest { plan, whole, destination, allowed } = *request;
+    check_destination(destination)?;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let every: BTreeSet<CellId> = allowed.iter().flat_map(|holes| &holes.cells).cloned().collect();
     let holes = judged(plan, state, "nothing was written", &every, cancel).await?;

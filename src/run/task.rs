@@ -169,6 +169,10 @@ impl CellTask {
         record.retried = retried;
         record.forced = self.judged.forced;
         record.fingerprint = self.fingerprint(image.reads).await;
+        if let Some(reason) = record.fingerprint.as_ref().and_then(|print| print.unsettled.as_deref()) {
+            let text = format!("{reason}: what the image holds of it is not known, and the next run builds it again");
+            self.events.emit(Event::Warning { cell: Some(self.id.clone()), text });
+        }
         Ok(Made { record, took: began.elapsed(), received: image.received, sent: image.sent, reused: false })
     }
 

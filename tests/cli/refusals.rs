@@ -171,6 +171,39 @@ fn a_target_that_is_only_built_from_needs_no_registry() {
 }
 
 #[test]
+fn a_bundle_takes_the_place_of_bundles_only() {
+    let project = Project::with(&format!("{PLATFORMS}[component.web]\n"), &[SCRATCH, ("dir/file", "")]);
+    let before = std::fs::read_to_string(project.path("catamaran.toml")).expect("it was written");
+    for (file, what) in [("catamaran.toml", "is there, and is no bundle"), ("dir", "is a directory")] {
+        let ran = project.run(&["build", "--export", file, "--builder", "tcp://127.0.0.1:1"]).exits(2);
+        assert!(ran.stderr.contains(what), "{}", ran.stderr);
+        let ran = project.run(&["export", file]).exits(2);
+        assert!(ran.stderr.contains(what), "{}", ran.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(project.path("catamaran.toml")).expect("still there"), before);
+}
+
+#[test]
+fn a_dockerfile_that_is_a_fifo_is_refused_at_once() {
+    let project = Project::with(&format!("{PLATFORMS}[component.web]\n"), &[]);
+    rustix::fs::mkfifoat(rustix::fs::CWD, project.path("Dockerfile"), rustix::fs::Mode::RWXU).expect("a fifo");
+    for command in ["plan", "status", "why"] {
+        let ran = project.run(&[command]).exits(2);
+        assert!(ran.stderr.contains("not a regular file"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_tag_with_a_digest_is_refused() {
+    let project = Project::with("", &[SCRATCH]);
+    std::fs::remove_file(project.path("catamaran.toml")).expect("it was written");
+    let tag = format!("r.example.com/a@sha256:{}", "1".repeat(64));
+    project.write("docker-bake.hcl", &format!("target \"default\" {{\n  tags = [\"{tag}\"]\n}}\n"));
+    let ran = project.run(&["plan", "-f", "docker-bake.hcl"]).exits(2);
+    assert!(ran.stderr.contains("has a digest, which no image can be given"), "{}", ran.stderr);
+}
+
+#[test]
 fn no_project_and_no_directory_are_said_plainly() {
     let project = Project::new();
     let ran = project.run(&["status"]).exits(2);

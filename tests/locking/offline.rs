@@ -10,7 +10,7 @@ use crate::support::registry::{Make, system_program};
 
 fn upstream() -> Upstream {
     let upstream = Upstream::start(Make::Debian);
-    for name in ["base:1", "tool:1", "redis:7"] {
+    for name in ["base:1", "tool:1", "other:1", "redis:7"] {
         upstream.push(&upstream.attested(name), name);
     }
     upstream
@@ -20,12 +20,13 @@ fn project(upstream: &Upstream) -> Project {
     let (base, tool, redis) = (upstream.name("base:1"), upstream.name("tool:1"), upstream.name("redis:7"));
     let dockerfile = format!(
         "FROM --platform=$BUILDPLATFORM {tool} AS tools\nFROM {base}\nCOPY --from=tools /etc/name /etc/tool\n\
-         COPY --from={base} /etc/name /etc/again\n"
+         COPY --from={base} /etc/name /etc/again\nCOPY --from=other /etc/name /etc/other\n"
     );
+    let other = upstream.name("other:1");
     Project::with(
         &format!(
             "name = \"offline\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n\
-             [component.web]\n[external.redis]\nimage = \"{redis}\"\n"
+             [component.web]\ncontexts = {{ other = \"docker-image://{other}\" }}\n[external.redis]\nimage = \"{redis}\"\n"
         ),
         &[("Dockerfile", &dockerfile)],
     )
@@ -80,7 +81,7 @@ fn d23_after_prefetch_a_build_without_a_network_makes_the_same_digests() {
     let daemon = Daemon::start();
     project.run(&["lock"]).exits(0);
     let ran = without_network(&project, &["build", "--offline", "--json", "--builder", daemon.address()]).exits(5);
-    for part in ["base:1` for linux/amd64", "redis:7` for redis/", "catamaran prefetch"] {
+    for part in ["base:1` for linux/amd64", "other:1` for linux/arm64", "redis:7` for redis/", "catamaran prefetch"] {
         assert!(ran.stderr.contains(part), "{part} in {}", ran.stderr);
     }
     assert!(ran.stderr.contains("tool:1"), "all findings at once: {}", ran.stderr);

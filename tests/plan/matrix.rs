@@ -139,6 +139,37 @@ fn a_name_of_this_project_but_for_the_tag_is_told() {
 }
 
 #[test]
+fn an_image_behind_a_named_context_is_a_base_or_an_edge() {
+    let folder = project(
+        "tag = \"v1\"\nregistry = [\"r.example.com\"]\n[component.app.contexts]\nown = \"docker-image://r.example.com/base:v1\"\n\
+         Other = \"docker-image://alpine:3\"\nidle = \"docker-image://alpine:2\"\n",
+        &["app", "base"],
+    );
+    folder.write("src/app/Dockerfile", "FROM other\nCOPY --from=own / /\n");
+    let planned = folder.planned();
+    assert_eq!(needs(&planned, "app/arm64"), ["base/arm64"]);
+    let build = cell(&planned, "app/arm64").build().expect("is built");
+    let bases: Vec<_> = build.bases.iter().map(|base| (base.reference.to_string(), base.context.as_deref())).collect();
+    assert_eq!(bases, [("alpine:3".to_owned(), Some("other"))]);
+    let own: Vec<_> =
+        build.contexts.iter().filter(|context| context.name == "own").map(|context| &context.source).collect();
+    assert!(matches!(own.as_slice(), [ContextSource::Cell(id)] if id.to_string() == "base/arm64"), "{own:?}");
+    assert_eq!(planned.components[0].bases, ["alpine:3"]);
+}
+
+#[test]
+fn a_trigger_that_takes_from_the_project_is_refused() {
+    let folder = project("tag = \"v1\"\nregistry = [\"r.example.com\"]\n", &["app", "base"]);
+    for trigger in ["COPY --from=r.example.com/base:v1 / /", "RUN --mount=type=bind,from=base:v1 true"] {
+        folder.write("src/app/Dockerfile", &format!("FROM scratch\nONBUILD {trigger}\n"));
+        let error = folder.plan(&folder.request(), &PlanOptions::default()).expect_err("is not followed");
+        assert!(error.contains("`base` makes: that is not followed"), "{error}");
+    }
+    folder.write("src/app/Dockerfile", "FROM scratch\nONBUILD COPY --from=alpine:3 / /\n");
+    folder.planned();
+}
+
+#[test]
 fn an_image_of_its_own_name_comes_from_outside() {
     let folder = project("tag = \"1.27\"\n", &["nginx", "web"]);
     folder.write("src/nginx/Dockerfile", "FROM nginx:1.27\n");

@@ -44,4 +44,10 @@ fn what_a_build_of_a_part_leaves_old_is_a_hole() {
     build(&["--push", "a"]).exits(4);
     build(&[]).exits(0);
     project.run(&["status"]).exits(0);
+    let said = "made from other sources than there are now: c/amd64, c/arm64";
+    let ran = project.run(&["export", "out.tar"]).exits(0);
+    assert!(!ran.stderr.contains(said), "{}", ran.stderr);
+    project.write("other", "three");
+    let ran = project.run(&["export", "out.tar"]).exits(0);
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
 }

@@ -8,6 +8,7 @@ use super::export::{bundle_line, bundle_warnings};
 use super::push::{pushed_lines, tell_warnings};
 use super::watch::watch;
 use crate::base::{CellState, Failure};
+use crate::bundle::check_destination;
 use crate::cli::args::{BuildArgs, ProgressKind};
 use crate::cli::error::CliError;
 use crate::cli::exit;
@@ -103,6 +104,9 @@ fn prepare(settings: &Settings, args: &BuildArgs) -> Result<(Plans, StateDir), C
     plans.forced = Settings::forced(&project, &plans.asked, &args.force)?;
     if args.push {
         plans.judged.require_registries().map_err(RunError::from)?;
+    }
+    if let Some(file) = &args.export {
+        check_destination(&settings.path(file)).map_err(RunError::from)?;
     }
     check_allowed(&plans.asked, &args.allow)?;
     let state = settings.state(&project);

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::push::subset_line;
 use super::watch::watch;
+use super::why::outdated;
 use crate::base::{ByteSize, Printable};
 use crate::bundle::BundleReport;
 use crate::cli::args::{ExportArgs, SelectArgs};
@@ -13,7 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::config::Project;
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::plan::{Selection, Selector};
 use crate::report::{Style, counted};
 use crate::run::{self, AllowedHoles, ExportRequest, Exported};
@@ -48,7 +49,12 @@ async fn work(
     }
     let file = settings.path(&args.file);
     let request = ExportRequest { plan: &plans.asked, whole: &plans.whole, destination: &file, allowed: &allowed };
-    Ok(run::export(&request, &settings.state(&project), events, cancel).await?)
+    let state = settings.state(&project);
+    let exported = run::export(&request, &state, Arc::clone(&events), cancel).await?;
+    if let Some(text) = outdated(&plans.asked, &state) {
+        events.emit(Event::Warning { cell: None, text });
+    }
+    Ok(exported)
 }
 
 /// The cells that one `--allow-missing` means, found as names of the command line are: a name that does not exist would

@@ -5,12 +5,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::watch::watch;
+use super::why::outdated;
 use crate::base::{ByteSize, Printable};
 use crate::cli::args::PushArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 use crate::registry::{PushForecast, PushReceipt};
 use crate::report::counted;
 use crate::run::{self, Extent, Published, PushRequest, RunError};
@@ -52,7 +53,12 @@ async fn work(
     let plans = Settings::plans(&project, &args.select, &args.to)?;
     let client = settings.registry(Arc::clone(&events))?;
     let request = PushRequest { plan: &plans.asked, whole: &plans.whole, verify: args.verify };
-    Ok(Box::pin(run::push(&request, &settings.state(&project), &client, events, cancel)).await?)
+    let state = settings.state(&project);
+    let published = Box::pin(run::push(&request, &state, &client, Arc::clone(&events), cancel)).await?;
+    if let Some(text) = outdated(&plans.asked, &state) {
+        events.emit(Event::Warning { cell: None, text });
+    }
+    Ok(published)
 }
 
 async fn look(

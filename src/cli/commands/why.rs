@@ -1,9 +1,12 @@
+use std::collections::BTreeSet;
+
 use crate::cli::args::{ToArgs, WhyArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
+use crate::plan::Plan;
 use crate::report::{why_document, why_text};
-use crate::run::{self, Bases, Foresight};
+use crate::run::{self, Bases, Cause, Foresight, Standing, StateDir};
 
 /// `catamaran why`: what the next build would do about each cell, and why; nothing is built and no builder is asked.
 pub(super) fn why(settings: &Settings, args: &WhyArgs, console: &Console) -> u8 {
@@ -14,6 +17,27 @@ pub(super) fn why(settings: &Settings, args: &WhyArgs, console: &Console) -> u8 
     let few = !args.select.names.is_empty() || settings.verbose;
     console.print(&if settings.json { why_document(&found) } else { why_text(&found, few, &console.out) });
     exit::DONE
+}
+
+/// Which of the cells that are published were made from other sources than there are now. Nothing is rebuilt behind anybody's
+/// back, but who forgot to build shall hear of it. Reads files.
+pub(super) fn outdated(plan: &Plan, state: &StateDir) -> Option<String> {
+    const NAMED: usize = 6;
+    let look = || -> Result<Vec<Foresight>, CliError> {
+        let bases = Bases::new(Settings::lock(plan)?.unwrap_or_default());
+        Ok(run::why(plan, state, &bases, &BTreeSet::new())?)
+    };
+    let is_old = |found: &Foresight| match &found.standing {
+        Some(Standing::Stale(causes)) => causes.iter().any(|cause| matches!(cause, Cause::Input(_))),
+        _ => false,
+    };
+    // What cannot be looked at is told by the next build.
+    let found = look().ok()?;
+    let old: Vec<String> = found.into_iter().filter(is_old).map(|found| found.cell.to_string()).collect();
+    let more = if old.len() > NAMED { format!(" and {} more", old.len() - NAMED) } else { String::new() };
+    let names = old.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let text = format!("made from other sources than there are now: {names}{more} (see `catamaran why`)");
+    (!old.is_empty()).then_some(text)
 }
 
 fn look(settings: &Settings, args: &WhyArgs) -> Result<Vec<Foresight>, CliError> {

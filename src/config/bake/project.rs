@@ -381,6 +381,13 @@ impl Mapper<'_> {
         }
         for tag in tags {
             match tag.parse::<Reference>() {
+                Ok(reference) if reference.digest().is_some() => {
+                    self.problems.push(at(
+                        self.target,
+                        "tags",
+                        format!("`{tag}` has a digest, which no image can be given"),
+                    ));
+                }
                 Ok(reference) => references.push(self.spanned("tags", reference)),
                 Err(error) => self.problems.push(at(self.target, "tags", error.to_string())),
             }

@@ -15,7 +15,7 @@ pub struct Fingerprint {
     pub(super) reads: Vec<Read>,
     /// Why this list cannot be trusted, if it cannot: a file changed while it was read.
     #[serde(default)]
-    pub(super) unsettled: Option<String>,
+    pub(in crate::run) unsettled: Option<String>,
 }
 
 /// One thing that an image depends on.

@@ -70,10 +70,30 @@ pub(super) struct GlobalArgs {
     /// Speak plain HTTP with this registry host; loopback hosts need no mention [repeatable].
     #[arg(long, value_name = "HOST", global = true)]
     pub(super) plain_http: Vec<String>,
+    /// Move no more than so many bytes of blobs per second to and from one registry: 500K, 20M, 1G; at least 64K.
+    #[arg(long, value_name = "BYTES", value_parser = rate, global = true)]
+    pub(super) rate: Option<u64>,
     /// Programs for another processor at these paths of images are there on purpose, as `foreign` in catamaran.toml says;
     /// with NAME= only those of one component [repeatable].
     #[arg(long, value_name = "[NAME=]GLOB", value_parser = foreign, global = true)]
     pub(super) foreign: Vec<(Option<ComponentName>, String)>,
+}
+
+/// `20M`: bytes, with the letters that stand for powers of 1024. Less than what an upload has to show of progress while
+/// others share the rate would only be cut off again and again.
+fn rate(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 64 << 10;
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_suffix("IB").or_else(|| upper.strip_suffix('B')).unwrap_or(&upper);
+    let (number, shift) = match bare.char_indices().last() {
+        Some((at, 'K')) => (&bare[..at], 10),
+        Some((at, 'M')) => (&bare[..at], 20),
+        Some((at, 'G')) => (&bare[..at], 30),
+        _ => (bare, 0),
+    };
+    let number: u64 = number.trim().parse().map_err(|_| format!("`{text}` is no number of bytes such as 20M"))?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is more than anything moves"))?;
+    if bytes < LEAST { Err(format!("`{text}` is less than 64K a second")) } else { Ok(bytes) }
 }
 
 /// `[NAME=]GLOB`. What would be every file is no exception but the end of the check.

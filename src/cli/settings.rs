@@ -39,6 +39,8 @@ pub(super) struct Settings {
     /// Whether `--ca` was typed.
     expects_tls: bool,
     plain_http: Vec<String>,
+    /// `--rate`
+    rate: Option<u64>,
     /// `--foreign`: programs for another processor that are meant, of one component or of all.
     foreign: Vec<(Option<ComponentName>, String)>,
 }
@@ -89,6 +91,7 @@ impl Settings {
             ca,
             expects_tls,
             plain_http: global.plain_http,
+            rate: global.rate,
             foreign: global.foreign,
             directory,
             environment,
@@ -287,6 +290,7 @@ impl Settings {
         options.extra_ca.clone_from(&self.ca);
         options.host_certificates = self.host_certificates();
         options.plain_http.clone_from(&self.plain_http);
+        options.rate = self.rate;
         options.sources = PullSources::read(&self.environment.registry_files())?;
         options.retry.tries = tries.unwrap_or(options.retry.tries);
         Ok(RegistryClient::new(options)?.with_events(events))

@@ -8,6 +8,7 @@ use super::auth::Scopes;
 use super::call::Call;
 use super::client::Target;
 use super::pace::Tries;
+use super::rate::Rate;
 use super::response::Response;
 use super::trouble::Trouble;
 use super::{Meter, RegistryClient, RegistryError};
@@ -98,7 +99,10 @@ impl RegistryClient {
         };
         match response.status().as_u16() {
             201 => Ok(Mount::Done),
-            202 => Ok(self.location(&response).map_or(Mount::Impossible, Mount::Session)),
+            202 => {
+                target.host.learn_least_piece(&response);
+                Ok(self.location(&response).map_or(Mount::Impossible, Mount::Session))
+            }
             _ => {
                 response.finish().await;
                 Ok(Mount::Impossible)
@@ -263,7 +267,7 @@ impl RegistryClient {
             }
             (writer, result)
         });
-        let received = receive(response, &sender, descriptor, (start, meter)).await;
+        let received = receive(response, &sender, descriptor, (start, meter, target.host.rate.as_deref())).await;
         drop(sender);
         let (writer, written) = writing.await.map_err(|error| RegistryError::Setup { reason: error.to_string() })?;
         written?;
@@ -307,7 +311,7 @@ async fn receive(
     mut response: Response,
     sender: &mpsc::Sender<Bytes>,
     descriptor: &Descriptor,
-    (start, meter): (u64, Option<&Meter>),
+    (start, meter, rate): (u64, Option<&Meter>, Option<&Rate>),
 ) -> Result<(), Trouble> {
     let mut seen = start;
     while let Some(chunk) = response.chunk().await? {
@@ -317,6 +321,9 @@ async fn receive(
                 what: format!("blob `{}`", descriptor.digest),
                 reason: format!("the registry sends more than the {} bytes of its descriptor", descriptor.size),
             }));
+        }
+        if let Some(rate) = rate {
+            rate.pass(chunk.len() as u64).await;
         }
         if let Some(meter) = meter {
             meter.add(chunk.len() as u64);

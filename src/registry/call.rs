@@ -13,6 +13,7 @@ use url::Url;
 
 use super::PushSource;
 use super::meter::Meter;
+use super::rate::Rate;
 use crate::base::{Descriptor, DigestHasher};
 use crate::store::StoreError;
 
@@ -68,11 +69,26 @@ pub(super) struct BlobPayload {
 pub(super) struct Gauge {
     handed: Arc<AtomicU64>,
     meter: Option<Arc<Meter>>,
+    rate: Option<Arc<Rate>>,
 }
 
 impl Gauge {
     pub(super) fn with_meter(meter: Arc<Meter>) -> Self {
-        Self { handed: Arc::default(), meter: Some(meter) }
+        Self { handed: Arc::default(), meter: Some(meter), rate: None }
+    }
+
+    /// The same, no faster than `rate`.
+    #[must_use]
+    pub(super) fn capped(mut self, rate: Option<Arc<Rate>>) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// Waits until so many bytes more may go.
+    pub(super) async fn pass(&self, bytes: u64) {
+        if let Some(rate) = &self.rate {
+            rate.pass(bytes).await;
+        }
     }
 
     pub(super) fn add(&self, bytes: u64) {
@@ -147,12 +163,16 @@ impl BlobPayload {
         // The task ends by itself when the receiver is gone; nobody needs its result, which goes through the channel.
         drop(reading);
         let gauge = self.gauge.clone();
-        Body::wrap_stream(ReceiverStream::new(receiver).map(move |piece| {
-            if let Ok(piece) = &piece {
-                gauge.add(piece.len() as u64);
-                counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Body::wrap_stream(ReceiverStream::new(receiver).then(move |piece| {
+            let (gauge, counted) = (gauge.clone(), Arc::clone(&counted));
+            async move {
+                if let Ok(piece) = &piece {
+                    gauge.pass(piece.len() as u64).await;
+                    gauge.add(piece.len() as u64);
+                    counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                }
+                piece
             }
-            piece
         }))
     }
 

@@ -23,7 +23,7 @@ impl RegistryClient {
         piece: u64,
         scopes: &Scopes,
     ) -> Result<Step, RegistryError> {
-        let piece = piece.max(current.least).max(1);
+        let piece = piece.max(upload.target.host.least_piece()).max(1);
         let (start, end) = (current.held, current.held.saturating_add(piece).min(upload.descriptor.size));
         let mut call = Call::new(Method::PATCH, current.session.clone());
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -95,7 +95,7 @@ impl RegistryClient {
             upload.sessions.close(upload.target, upload.descriptor, &current.session).ok()?;
             upload.sessions.open(upload.target, upload.descriptor, &session).ok()?;
         }
-        Some(Standing { session, held, least: current.least })
+        Some(Standing { session, held })
     }
 }
 

@@ -35,7 +35,7 @@ impl RegistryClient {
     /// repository has to be made first.
     pub async fn try_push(&self, repository: &Repository) -> Result<(), RegistryError> {
         let target = self.target(repository);
-        let (session, _) = self.begin_upload(&target, &Scopes::push(&target.path)).await?;
+        let session = self.begin_upload(&target, &Scopes::push(&target.path)).await?;
         self.close_session(&target, session).await;
         Ok(())
     }

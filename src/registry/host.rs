@@ -1,7 +1,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -10,6 +10,8 @@ use url::Url;
 use super::RegistryOptions;
 use super::auth::HostAuth;
 use super::pace::Pace;
+use super::rate::Rate;
+use super::response::Response;
 
 /// One registry: where it is, how it is spoken to, and what is known about it so far.
 #[derive(Debug)]
@@ -28,8 +30,12 @@ pub(super) struct Host {
     pub(super) permits: Arc<Semaphore>,
     /// Pauses and failures shared by all its requests.
     pub(super) pace: Arc<Pace>,
+    /// The cap on what moves to and from it, where there is one.
+    pub(super) rate: Option<Arc<Rate>>,
     /// Whether asking to mount a blob from the repository that it shall go to tells if it is there.
     pub(super) self_mount: SelfMount,
+    /// The smallest piece of an upload that it takes, the last one excepted, as far as it said (`OCI-Chunk-Min-Length`).
+    least_piece: AtomicU64,
     /// Whether it forgets an upload when the connection breaks within a request, as docker-registry 2.8 does.
     forgets: AtomicBool,
     /// Challenge and tokens.
@@ -117,7 +123,9 @@ impl Host {
             width,
             permits: Arc::new(Semaphore::new(width)),
             pace,
+            rate: options.rate.map(|rate| Arc::new(Rate::new(rate))),
             self_mount: SelfMount::default(),
+            least_piece: AtomicU64::new(0),
             forgets: AtomicBool::new(false),
             auth: HostAuth::default(),
         }
@@ -126,6 +134,19 @@ impl Host {
     /// Whether it turned out to speak no TLS, and nobody allowed more than pulls without a login that way.
     pub(super) fn is_plain_for_pulls_only(&self) -> bool {
         self.speech == Speech::PullsAsItSpeaks && self.found.get() == Some(&Scheme::Http)
+    }
+
+    /// See [`Host::learn_least_piece`].
+    pub(super) fn least_piece(&self) -> u64 {
+        self.least_piece.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what the answer that opened an upload says of the least size of a piece (distribution-spec, "Pushing a blob
+    /// in chunks"). Any session may be opened by one request and used by another, so it is kept for the host.
+    pub(super) fn learn_least_piece(&self, response: &Response) {
+        if let Some(least) = response.header("oci-chunk-min-length").and_then(|text| text.trim().parse().ok()) {
+            self.least_piece.fetch_max(least, Ordering::Relaxed);
+        }
     }
 
     /// Whether it was seen to forget an upload.

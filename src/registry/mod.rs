@@ -29,6 +29,7 @@ mod mount_plan;
 mod options;
 mod pace;
 mod push;
+mod rate;
 mod readback;
 mod receipt;
 mod resolve;

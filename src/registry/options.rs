@@ -26,6 +26,8 @@ pub struct RegistryOptions {
     pub user_agent: String,
     /// Requests to one host at the same time.
     pub concurrency: usize,
+    /// Bytes of blobs per second to and from one host; `None` for as many as there are.
+    pub rate: Option<u64>,
     /// How long is too long.
     pub timeouts: Timeouts,
     /// How often and how patiently failures are tried again.
@@ -66,6 +68,7 @@ impl RegistryOptions {
             trusted_realms: Vec::new(),
             user_agent: concat!("catamaran/", env!("CARGO_PKG_VERSION")).to_owned(),
             concurrency: 16,
+            rate: None,
             timeouts: Timeouts { connect: Duration::from_secs(10), progress: Duration::from_secs(60) },
             retry: RetryPolicy {
                 tries: 6,

@@ -155,11 +155,10 @@ async fn prepare(
     let items = look(client, source, release, options).await?;
     transfer.preflight(&items).await?;
     transfer.blobs(&items).await?;
-    store_manifests(client, &items, transfer).await?;
     let readers = Readers::new(client, &items).await;
+    let images = store_and_read(client, &items, transfer, &readers).await?;
     let moves = tags::needed(&items);
-    let (images, resent, tags) = tokio::join!(
-        readers.read_images(&items),
+    let (resent, tags) = tokio::join!(
         Box::pin(transfer.confirm(|blob| blob.kind() == MediaKind::Config)),
         tags::look_again(client, &items, &moves)
     );
@@ -167,7 +166,7 @@ async fn prepare(
     // A config that cannot be read may be one that the registry took and did not keep.
     if resent || images.is_err() && transfer.confirm(|_| false).await? {
         // What was read may have been what was sent anew.
-        readers.read_images(&items).await?;
+        readers.read_images(items.iter().enumerate().collect()).await?;
     } else {
         images?;
     }
@@ -383,26 +382,33 @@ async fn look_behind(client: &RegistryClient, items: &mut [Item], options: &Push
     Ok(())
 }
 
-/// Manifests before the indexes that list them; repositories do not wait for each other. In one of them everything goes one
-/// after the other and once, also what several items share: see [`tags::move_all`].
-async fn store_manifests(client: &RegistryClient, items: &[Item], transfer: &Transfer) -> Result<(), RegistryError> {
-    let mut repositories: BTreeMap<String, Vec<&Item>> = BTreeMap::new();
-    for item in items.iter().filter(|item| item.works() && !item.is_there()) {
-        repositories.entry(item.target.shown()).or_default().push(item);
+/// Manifests before the indexes that list them, then every image back; repositories do not wait for each other. In one of
+/// them everything is stored one after the other and once, also what several items share: see [`tags::move_all`].
+///
+/// The outer error is that of storing, the inner one that of reading.
+async fn store_and_read(
+    client: &RegistryClient,
+    items: &[Item],
+    transfer: &Transfer,
+    readers: &Readers,
+) -> Result<Result<(), RegistryError>, RegistryError> {
+    let mut repositories: BTreeMap<String, Vec<(usize, &Item)>> = BTreeMap::new();
+    for (number, item) in items.iter().enumerate().filter(|(_, item)| item.works()) {
+        repositories.entry(item.target.shown()).or_default().push((number, item));
     }
-    at_once(repositories.into_values().collect(), |items: Vec<&Item>| async move {
+    let read = at_once(repositories.into_values().collect(), |items: Vec<(usize, &Item)>| async move {
         let mut stored = BTreeSet::new();
-        for item in items {
+        for (_, item) in items.iter().filter(|(_, item)| !item.is_there()) {
             for node in item.closure.nodes.iter().filter(|node| !item.there.contains(&node.digest())) {
                 if stored.insert(node.digest()) {
                     store_node(client, item, node, transfer).await?;
                 }
             }
         }
-        Ok(())
-    })
-    .await
-    .map(drop)
+        Ok(readers.read_images(items).await.err())
+    });
+    let failed: Vec<RegistryError> = read.await?.into_iter().flatten().collect();
+    Ok(RegistryError::of_many(failed).map_or(Ok(()), Err))
 }
 
 /// Stores one manifest; a registry that lost or never had something of it gets that once more.

@@ -76,14 +76,14 @@ impl Readers {
         Self { client: client.clone(), others, excuses: Mutex::default() }
     }
 
-    /// Reads every image of every item that changes: manifest and config by digest, and the platform in the config is the
+    /// Reads every image of those of these items (each with its number) that change: manifest and config by digest, and the platform in the config is the
     /// one that the index promises.
-    pub(super) async fn read_images(&self, items: &[Item]) -> Result<(), RegistryError> {
-        let images = self.others.keys().flat_map(|number| {
-            let item = &items[*number];
+    pub(super) async fn read_images(&self, items: Vec<(usize, &Item)>) -> Result<(), RegistryError> {
+        let changing = items.into_iter().filter(|(number, _)| self.others.contains_key(number));
+        let images = changing.flat_map(|(number, item)| {
             let images =
                 item.closure.nodes.iter().filter(|node| node.manifest.descriptor.kind() == MediaKind::Manifest);
-            images.map(move |node| (*number, item, Task::Image(node, promised(item, node))))
+            images.map(move |node| (number, item, Task::Image(node, promised(item, node))))
         });
         at_once(images.collect(), |(number, item, task)| async move { self.read(number, item, &task).await })
             .await

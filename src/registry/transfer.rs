@@ -92,7 +92,7 @@ impl Transfer {
             }
         }
         at_once(targets.into_iter().collect(), |(shown, target)| async move {
-            let (url, _) = self.client.begin_upload(target, &Scopes::push(&target.path)).await?;
+            let url = self.client.begin_upload(target, &Scopes::push(&target.path)).await?;
             self.sessions.reserve(target, &url);
             self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(shown, url);
             Ok(())
@@ -306,6 +306,7 @@ impl Transfer {
         }
         self.source.bring(blob).await?;
         let gauge = meter.map_or_else(Gauge::default, |meter| Gauge::with_meter(Arc::clone(meter)));
+        let gauge = gauge.capped(target.host.rate.clone());
         let upload = Upload { target, source: &self.source, descriptor: blob, sessions: &self.sessions, gauge };
         Box::pin(client.upload(&upload, session.or(ready))).await?;
         self.counts.uploaded.fetch_add(1, Ordering::Relaxed);

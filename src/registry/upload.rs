@@ -32,8 +32,6 @@ pub(super) struct Standing {
     pub(super) session: Url,
     /// Bytes that the registry holds.
     pub(super) held: u64,
-    /// The smallest piece that the registry takes, the last one excepted (`OCI-Chunk-Min-Length`).
-    pub(super) least: u64,
 }
 
 /// How an upload has gone so far.
@@ -101,8 +99,9 @@ impl RegistryClient {
                 }
                 Step::TooMuch(error) => {
                     upload.gauge.take_back(handed);
-                    let smaller = smaller(course.piece, upload.descriptor.size);
-                    course.piece = Some(smaller.filter(|piece| *piece >= current.least).ok_or(error)?);
+                    let (least, size) = (upload.target.host.least_piece(), upload.descriptor.size);
+                    let smaller = smaller(course.piece, size).map(|piece| piece.max(least));
+                    course.piece = Some(smaller.filter(|piece| *piece < course.piece.unwrap_or(size)).ok_or(error)?);
                     Some(current)
                 }
                 Step::Wrong(error) => {
@@ -148,9 +147,9 @@ impl RegistryClient {
         session: Option<Url>,
         scopes: &Scopes,
     ) -> Result<Option<Standing>, RegistryError> {
-        let fresh = session.map(|session| Standing { session, held: 0, least: 0 });
+        let fresh = session.map(|session| Standing { session, held: 0 });
         let Some(left) = upload.sessions.left_behind(upload.target, upload.descriptor) else { return Ok(fresh) };
-        let left = Standing { session: left, held: 0, least: 0 };
+        let left = Standing { session: left, held: 0 };
         let Some(found) = self.where_it_stands(upload, &left, scopes).await.filter(|found| found.held > 0) else {
             upload.sessions.close(upload.target, upload.descriptor, &left.session)?;
             return Ok(fresh);
@@ -258,20 +257,20 @@ impl RegistryClient {
     }
 
     async fn begin(&self, upload: &Upload<'_>, scopes: &Scopes) -> Result<Standing, RegistryError> {
-        let (session, least) = self.begin_upload(upload.target, scopes).await?;
+        let session = self.begin_upload(upload.target, scopes).await?;
         upload.sessions.open(upload.target, upload.descriptor, &session)?;
-        Ok(Standing { session, held: 0, least })
+        Ok(Standing { session, held: 0 })
     }
 
-    /// Opens a session: where to send to, and the smallest chunk that is taken there.
-    pub(super) async fn begin_upload(&self, target: &Target, scopes: &Scopes) -> Result<(Url, u64), RegistryError> {
+    /// Opens a session: where to send to.
+    pub(super) async fn begin_upload(&self, target: &Target, scopes: &Scopes) -> Result<Url, RegistryError> {
         let action = format!("begin an upload to {}", target.path);
         let url = self.url(&target.host, &target.api("blobs/uploads/")).await?;
         let response = self.ask(&target.host, &Call::new(Method::POST, url), scopes, &action).await?;
         match response.status().as_u16() {
             200..=299 => {
-                let least = response.header("oci-chunk-min-length").and_then(|text| text.trim().parse().ok());
-                Ok((self.location(&response)?, least.unwrap_or(0)))
+                target.host.learn_least_piece(&response);
+                self.location(&response)
             }
             404 => {
                 let what = format!("repository {} to push to", target.path);
@@ -289,6 +288,7 @@ impl RegistryClient {
         call.payload = if descriptor.size <= SMALL {
             let (source, wanted) = ((*source).clone(), (*descriptor).clone());
             let bytes = on_disk(move || source.blobs().read(&wanted, SMALL)).await.map_err(Trouble::last)?;
+            gauge.pass(bytes.len() as u64).await;
             gauge.add(bytes.len() as u64);
             Payload::Bytes(Bytes::from(bytes))
         } else {

@@ -32,11 +32,17 @@ fn project(upstream: &Upstream) -> Project {
     )
 }
 
-/// The program in a network namespace of its own, where nothing but a socket in the file system leads out.
+/// The program in a network namespace of its own, where nothing but a socket in the file system leads out. Its one interface
+/// is up, so that even a question to a name server of this machine would be a packet: there must be none.
 fn without_network(project: &Project, arguments: &[&str]) -> Ran {
     let mut inner = project.command(arguments);
     let mut command = Command::new(system_program("unshare"));
-    command.args(["--net", "--"]).arg(inner.get_program()).args(inner.get_args()).current_dir(project.root());
+    let script = "ip link set lo up && { \"$@\"; code=$?; cat /proc/net/dev >packets; exit $code; }";
+    command
+        .args(["--net", "--", "sh", "-c", script, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .current_dir(project.root());
     for (name, value) in inner.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -45,7 +51,13 @@ fn without_network(project: &Project, arguments: &[&str]) -> Ran {
     }
     command.env("SOURCE_DATE_EPOCH", "1700000000");
     inner.stdin(std::process::Stdio::null());
-    project.ran(&command.output().expect("unshare runs"))
+    let ran = project.ran(&command.output().expect("unshare runs"));
+    let counters = std::fs::read_to_string(project.path("packets")).unwrap_or_else(|error| {
+        panic!("`ip` is missing ({error}): run scripts/setup test\n{}", ran.stderr);
+    });
+    let loopback = counters.lines().find_map(|line| line.trim().strip_prefix("lo:")).expect("an interface");
+    assert!(loopback.split_whitespace().all(|count| count == "0"), "packets were sent: {loopback}");
+    ran
 }
 
 fn online(project: &Project, arguments: &[&str]) -> Ran {

@@ -468,6 +468,20 @@ async fn status_413_sends_in_chunks() {
 }
 
 #[tokio::test]
+async fn the_least_size_of_a_chunk_is_kept_to_whoever_opened_the_session() {
+    let case = Case::new().await;
+    case.registry.always("PUT", "/fleet/base/blobs/uploads/", Act::TooLargeOver(1_600_000));
+    case.registry.always("PATCH", "", Act::TooLargeOver(1_600_000));
+    // The session is opened by the look for permissions, before anybody knows which blob goes there.
+    case.registry.next("POST", "/blobs/uploads/", Act::Header("oci-chunk-min-length", "1500000".to_owned()));
+    case.arrives().await;
+    let patches = case.registry.seen().into_iter().filter(|seen| seen.method == "PATCH" && seen.status == 202);
+    let ranges: Vec<String> =
+        patches.map(|seen| seen.headers["content-range"].to_str().expect("text").to_owned()).collect();
+    assert_eq!(ranges, ["0-1499999", "1500000-2097151"], "half of it would be less than the registry takes");
+}
+
+#[tokio::test]
 async fn status_413_for_everything_ends() {
     let case = Case::new().await;
     case.registry.always("PUT", "/fleet/base/blobs/uploads/", plain(413));

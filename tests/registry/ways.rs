@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use catamaran::base::{ErrorClass, Failure as _};
 use catamaran::bundle::write_bundle;
@@ -84,6 +85,28 @@ async fn a_registry_on_ipv6_takes_a_release() {
     let Confirmation::OwnReader(reason) = &receipt.repositories[0].tags[0].confirmed else { panic!("{receipt:?}") };
     assert!(reason.contains("IPv6"), "{reason}");
     assert!(registry.tag_on_disk("fleet/gitea", "1.0").is_some());
+}
+
+#[tokio::test]
+async fn a_rate_holds_for_all_uploads_to_a_host_together_and_for_pulls() {
+    let registry = Registry::start(Make::Reference, &Setup::default());
+    let images = Images::new();
+    let layer = images.layer("large", 1 << 20);
+    let release =
+        images.release(&format!("{}/fleet", registry.address), &["nginx"], "1.0", std::slice::from_ref(&layer));
+    let repository = release.items[0].repository.clone();
+    let mut options = options();
+    options.rate = Some(1 << 20);
+    let client = RegistryClient::new(options.clone()).expect("a client");
+    let begun = Instant::now();
+    let cancel = CancellationToken::new();
+    push(&client, &images.layout, release, Arc::new(NoEvents), &cancel).await.expect("pushed");
+    // A second for the layer alone. It can take longer on a busy machine, and not less on any.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let client = RegistryClient::new(options).expect("a client");
+    let begun = Instant::now();
+    client.fetch_blob(&repository, &layer, &Images::new().layout).await.expect("pulled");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 /// A login of the user, who is called something else in each repository's entry.

@@ -8,3 +8,4 @@ mod child;
 mod engine;
 mod failures;
 mod lifetime;
+mod ports;

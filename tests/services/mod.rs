@@ -4,6 +4,7 @@
 mod caching;
 mod failing;
 mod kills;
+mod network;
 mod running;
 
 use std::fmt::Write as _;

@@ -22,11 +22,18 @@ pub(crate) struct Daemon {
 
 /// Waits for the pipe to close, then ends everything and removes the root.
 const KEEPER: &str = r#"
-root=$1 daemon=$2 address=$3
-shift 3
-unshare --fork --kill-child=KILL --pid --mount --mount-proc "$daemon" \
+root=$1 daemon=$2 address=$3 net=$4
+shift 4
+own= begin='exec "$@"'
+if [ "$net" = bridge ]; then
+  # What the plugins leave on a machine, it leaves in a network and in folders that end with it.
+  begin='ip link set lo up && mount -t tmpfs none /var/lib && mount -t tmpfs none /run && exec "$@"'
+  own=--net
+  set -- --oci-cni-binary-dir=/usr/lib/cni "$@"
+fi
+unshare --fork --kill-child=KILL --pid --mount --mount-proc $own sh -c "$begin" daemon "$daemon" \
   --root "$root/root" --addr "$address" --config "$root/config.toml" --otel-socket-path "$root/otel" \
-  --oci-worker-net=host --oci-worker-gc=false "$@" >"$root/log" 2>&1 &
+  --oci-worker-net="$net" --oci-worker-gc=false "$@" >"$root/log" 2>&1 &
 cat >/dev/null
 kill -KILL $!
 wait
@@ -36,7 +43,14 @@ rm -rf "$root"
 impl Daemon {
     /// Starts a daemon with a socket and waits until it is there.
     pub(crate) fn start() -> Self {
-        Self::launch(|root| format!("unix://{}", root.join("s").display()), &[])
+        Self::launch(|root| format!("unix://{}", root.join("s").display()), "host", &[])
+    }
+
+    /// Starts a daemon whose containers have a network each, joined by a bridge (`--oci-worker-net=bridge`). Its own network
+    /// is another one than the machine's.
+    pub(crate) fn start_bridge() -> Self {
+        assert!(Path::new("/usr/lib/cni/bridge").exists(), "network plugins are missing: run scripts/setup test");
+        Self::launch(|root| format!("unix://{}", root.join("s").display()), "bridge", &[])
     }
 
     /// Starts a daemon on a port of loopback, with further flags.
@@ -44,16 +58,16 @@ impl Daemon {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = format!("tcp://{}", listener.local_addr().expect("bound"));
         drop(listener);
-        Self::launch(|_| address, flags)
+        Self::launch(|_| address, "host", flags)
     }
 
     /// Starts a daemon where another one was, without anything of what that one had.
     pub(crate) fn start_at(address: &str) -> Self {
         let address = address.to_owned();
-        Self::launch(|_| address, &[])
+        Self::launch(|_| address, "host", &[])
     }
 
-    fn launch(address: impl FnOnce(&Path) -> String, flags: &[String]) -> Self {
+    fn launch(address: impl FnOnce(&Path) -> String, network: &str, flags: &[String]) -> Self {
         let directory = tempfile::Builder::new().prefix("bk").tempdir().expect("a temporary directory");
         let root = directory.path();
         let address = address(root);
@@ -63,7 +77,7 @@ impl Daemon {
             .args(["-c", KEEPER, "keeper"])
             .arg(root)
             .arg(tools::tool("bin/buildkitd"))
-            .arg(&address)
+            .args([&address, network])
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -147,6 +147,7 @@ impl BuildKitEngine {
             tokio::time::timeout(options.connect_timeout, attempt).await.unwrap_or_else(|_| {
                 Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs_f32())))
             })?;
+        let native = capabilities.native.clone();
         Ok(Self {
             capabilities,
             shared: Arc::new(Shared {
@@ -157,6 +158,7 @@ impl BuildKitEngine {
                 auth: Auth::new(options.credentials, options.token_client, Seed::random()),
                 contexts: Mutex::new(HashMap::new()),
                 network,
+                native,
                 closed: CancellationToken::new(),
                 guard: Mutex::new(None),
             }),

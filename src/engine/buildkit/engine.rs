@@ -22,6 +22,7 @@ use super::result;
 use super::session::{Auth, Content, Health, Ingests, Receipt, Secrets, Session, Ssh};
 use super::solve::{Outcome, Solve};
 use super::words;
+use crate::base::Platform;
 use crate::engine::{BuildRequest, BuiltImage, Capabilities, Engine, EngineError, ServiceHandle, ServiceRequest};
 use crate::store::{Layout, StoreError};
 
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     /// Sessions that serve context directories, as long as a build uses them.
     pub(super) contexts: Mutex<HashMap<String, Weak<ContextEntry>>>,
     pub(super) network: Network,
+    /// The builder's own platform.
+    pub(super) native: Platform,
     pub(super) closed: CancellationToken,
     pub(super) guard: Mutex<Option<Box<dyn BuilderGuard>>>,
 }

@@ -19,8 +19,8 @@ pub(super) fn http(url: &str, name: &str) -> pb::Definition {
     source(url, &[("http.filename", name)], None)
 }
 
-/// A directory with `files`: (absolute path without folders, content).
-pub(super) fn files(files: &[(String, Vec<u8>)]) -> pb::Definition {
+/// A directory with `files`: (absolute path without folders, content), all of them with this `mode`.
+pub(super) fn files(files: &[(String, Vec<u8>)], mode: i32) -> pb::Definition {
     let action = |(at, (path, bytes)): (usize, &(String, Vec<u8>))| {
         let before = i64::try_from(at).unwrap_or(i64::MAX);
         let last = at + 1 == files.len();
@@ -31,7 +31,7 @@ pub(super) fn files(files: &[(String, Vec<u8>)]) -> pb::Definition {
             output: if last { 0 } else { -1 },
             action: Some(file_action::Action::Mkfile(pb::FileActionMkFile {
                 path: path.clone(),
-                mode: 0o444,
+                mode,
                 data: bytes.clone().into(),
                 timestamp: 0,
             })),

@@ -11,5 +11,6 @@ mod network;
 mod probe;
 mod process;
 mod service;
+mod teller;
 
 pub(super) use network::Network;

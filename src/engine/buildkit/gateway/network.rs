@@ -3,15 +3,13 @@ use std::time::Duration;
 
 use super::bridge::Bridge;
 use super::process::Process;
+use super::teller::{self, ADDRESSES};
 use crate::engine::buildkit::proto::moby::buildkit::v1::types::WorkerRecord;
 use crate::engine::buildkit::proto::pb;
 use crate::engine::buildkit::words;
 
 /// The label by which a worker tells what network its containers are on (moby/buildkit worker/label).
 const LABEL: &str = "org.mobyproject.buildkit.worker.network";
-
-/// Where the kernel lists the addresses of a network namespace.
-const ADDRESSES: &str = "/proc/net/fib_trie";
 
 /// Bytes of that list that are read; one interface needs two kilobytes.
 const LIST_LIMIT: usize = 64 << 10;
@@ -42,10 +40,11 @@ impl Network {
 }
 
 /// The address of a container with a network of its own, from inside: its `/etc/hosts` says 127.0.0.1 and nothing outside
-/// tells it. Any program of the image that can print a file will do.
+/// tells it. Our own program prints it; where there is none for the builder's processor, any of the image that prints a file.
 pub(super) async fn address(bridge: &Bridge, container: &str) -> Result<Ipv4Addr, String> {
     let script = format!("while read -r line; do echo \"$line\"; done <{ADDRESSES}");
-    let attempts: [Vec<String>; 3] = [
+    let attempts: [Vec<String>; 4] = [
+        vec![teller::PLACE.to_owned()],
         vec!["cat".to_owned(), ADDRESSES.to_owned()],
         vec!["sh".to_owned(), "-c".to_owned(), script],
         vec!["busybox".to_owned(), "cat".to_owned(), ADDRESSES.to_owned()],
@@ -67,7 +66,7 @@ pub(super) async fn address(bridge: &Bridge, container: &str) -> Result<Ipv4Addr
             Err(_) => "no answer".clone_into(&mut reason),
         }
     }
-    Err(format!("nothing in its image can tell its address (cat, sh, busybox): {reason}"))
+    Err(format!("nothing in its container can tell its address (cat, sh, busybox): {reason}"))
 }
 
 /// The first address of `fib_trie` that is the container's own: a leaf that is followed by `host LOCAL`.

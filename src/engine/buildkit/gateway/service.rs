@@ -16,6 +16,7 @@ use super::image::RunConfig;
 use super::network::{self, Network};
 use super::probe::{Answer, Prober, accepts, located};
 use super::process::{Exit, Process, Said};
+use super::teller;
 use crate::base::ByteSize;
 use crate::engine::buildkit::connect::MESSAGE_LIMIT;
 use crate::engine::buildkit::engine::{BuildKitEngine, Shared};
@@ -198,6 +199,7 @@ async fn launch(
     let root = bridge.solve(image).await.map_err(wrong)?;
     let mut mounts = vec![pb::Mount { dest: "/".to_owned(), result_id: root, ..pb::Mount::default() }];
     mounts.extend(files(shared, &bridge, request).await?);
+    mounts.extend(teller(shared, &bridge).await.map_err(wrong)?);
     let container =
         bridge.container(mounts, &request.platform, &request.extra_hosts, &request.name).await.map_err(wrong)?;
     let process = Process::start(&bridge, &container, meta.clone()).await.map_err(wrong)?;
@@ -267,7 +269,7 @@ async fn files(shared: &Shared, bridge: &Bridge, request: &ServiceRequest) -> Re
     let named = |(at, file): (usize, &ServiceFile)| (format!("/{at}"), file.bytes.clone());
     let contents: Vec<(String, Vec<u8>)> = request.files.iter().enumerate().map(named).collect();
     let directory =
-        bridge.solve(definition::files(&contents)).await.map_err(|status| refused(shared, request, &status))?;
+        bridge.solve(definition::files(&contents, 0o444)).await.map_err(|status| refused(shared, request, &status))?;
     let mount = |(file, (name, _)): (&ServiceFile, &(String, Vec<u8>))| pb::Mount {
         dest: file.path.clone(),
         selector: name.clone(),
@@ -276,6 +278,21 @@ async fn files(shared: &Shared, bridge: &Bridge, request: &ServiceRequest) -> Re
         ..pb::Mount::default()
     };
     Ok(request.files.iter().zip(&contents).map(mount).collect())
+}
+
+/// A mount of the program that tells a container's address, where it has one of its own.
+async fn teller(shared: &Shared, bridge: &Bridge) -> Result<Option<pb::Mount>, Status> {
+    let program = teller::program(&shared.native).filter(|_| shared.network == Network::Own);
+    let Some(program) = program else { return Ok(None) };
+    let name = "/teller".to_owned();
+    let directory = bridge.solve(definition::files(&[(name.clone(), program)], 0o555)).await?;
+    Ok(Some(pb::Mount {
+        dest: teller::PLACE.to_owned(),
+        selector: name,
+        readonly: true,
+        result_id: directory,
+        ..pb::Mount::default()
+    }))
 }
 
 impl Started {

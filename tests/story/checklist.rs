@@ -103,3 +103,33 @@ fn d17_a_builder_without_an_emulator_is_told_with_its_cells_before_the_first_sol
     }
     assert!(!ran.stderr.contains(" | #"), "no step began: {}", ran.stderr);
 }
+
+/// The page goes from a script to this file, step by step; what it shows and names has to be so.
+#[test]
+fn d27_the_page_about_migrating_shows_the_file_that_init_writes_and_commands_that_work() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migrating-from-shell.md"));
+    let page = page.expect("it is there");
+    let file = page.split_once("## The file\n").expect("its section").1;
+    let file = file.split_once("```toml\n").expect("a block").1.split_once("```").expect("its end").0;
+    let project = infra();
+    let written = fs::read_to_string(project.path("catamaran.toml")).expect("init wrote it");
+    // The name is the folder's, and `# added` are the lines that only a person can know.
+    let lines = |text: &str| {
+        let mine =
+            |line: &&str| !line.starts_with("name") && !line.contains("# added") && !line.starts_with("# registry");
+        text.lines().filter(mine).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(file), lines(&written));
+    assert!(file.lines().count() <= 100);
+    for command in [
+        "catamaran plan",
+        "catamaran plan --vars",
+        "catamaran plan --graph mermaid",
+        "catamaran why backend",
+        "catamaran logs --failed",
+    ] {
+        assert!(page.contains(command), "{command}");
+        let arguments: Vec<&str> = command.split(' ').skip(1).collect();
+        project.run(&arguments).exits(0);
+    }
+}

@@ -149,6 +149,13 @@ pub(super) enum Command {
     Schema,
 }
 
+impl Command {
+    /// Whether nothing is left half done wherever it is stopped.
+    pub(super) const fn only_reads(&self) -> bool {
+        matches!(self, Self::Plan(_) | Self::Why(_) | Self::Explain(_) | Self::Schema)
+    }
+}
+
 /// Which cells.
 #[derive(Debug, Args)]
 pub(super) struct SelectArgs {

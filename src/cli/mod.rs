@@ -62,7 +62,7 @@ fn on_runtime(settings: &Settings, command: Command, console: &Console) -> u8 {
         Err(source) => return console.fail(&CliError::Surroundings(source)),
     };
     let code = runtime.block_on(async {
-        let cancel = signals::listen(console.clone());
+        let cancel = signals::listen(console.clone(), command.only_reads());
         Box::pin(commands::run(settings, command, console, &cancel)).await
     });
     runtime.shutdown_timeout(GRACE);

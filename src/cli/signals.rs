@@ -4,10 +4,11 @@ use tokio_util::sync::CancellationToken;
 use super::Console;
 use super::exit;
 
-/// Turns signals into a token: the first SIGINT or SIGTERM cancels it, the second ends the process at once.
+/// Turns signals into a token: the first SIGINT or SIGTERM cancels it, the second ends the process at once. With `at_once`
+/// the first one does: for commands that neither write nor start anything, and compute without looking at the token.
 ///
 /// Ending at once is safe: a builder that was started goes with this process, and what is on the disk is whole at any time.
-pub(super) fn listen(console: Console) -> CancellationToken {
+pub(super) fn listen(console: Console, at_once: bool) -> CancellationToken {
     let token = CancellationToken::new();
     let cancel = token.clone();
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
@@ -18,6 +19,9 @@ pub(super) fn listen(console: Console) -> CancellationToken {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+            }
+            if at_once {
+                end_now();
             }
             if first {
                 cancel.cancel();

@@ -44,8 +44,9 @@ pub(super) fn candidate_kind(name: &str) -> Option<CandidateKind> {
         if let Some(rest) = lower.strip_prefix(word) {
             // `.dockerignore` files of one Dockerfile are named after it.
             let ignore = rest.ends_with(".dockerignore") || rest.ends_with(".containerignore");
-            let suffix = rest.trim_start_matches(['.', '-', '_', '~']);
-            let separated = rest.starts_with(['.', '-', '_', '~']);
+            // `Dockerfile copy`, `Dockerfile (2)`: what file managers make.
+            let suffix = rest.trim_start_matches(['.', '-', '_', '~', ' ']);
+            let separated = rest.starts_with(['.', '-', '_', '~', ' ']);
             if separated && !ignore {
                 return Some(CandidateKind::Variant(if suffix.is_empty() {
                     "backup".to_owned()

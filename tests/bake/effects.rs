@@ -122,6 +122,40 @@ EOF
 }
 
 #[test]
+fn stages_of_no_cache_filter_are_built_anew() {
+    let project = Project::with_shell("", &[]);
+    let shell = SHELL.replace("${", "$${").replacen("FROM scratch", "FROM scratch AS shell", 1);
+    let file = format!(
+        r#"
+target "default" {{
+  tags = ["app:1"]
+  dockerfile-inline = <<EOF
+{shell}FROM shell AS kept
+RUN cat /proc/sys/kernel/random/uuid >/one
+FROM shell AS anew
+RUN cat /proc/sys/kernel/random/uuid >/two
+FROM scratch
+COPY --from=kept /one /one
+COPY --from=anew /two /two
+EOF
+  no-cache-filter = ["anew"]
+}}
+"#
+    );
+    project.write("docker-bake.hcl", &file);
+    let layers = || {
+        project.run(&["-f", "docker-bake.hcl", "build", "--force"]).exits(0);
+        let index = index(&project, "app:1");
+        let manifest = document(&project, index["manifests"][0]["digest"].as_str().expect("a digest"));
+        let layers = manifest["layers"].as_array().expect("layers").clone();
+        (layers[0]["digest"].clone(), layers[1]["digest"].clone())
+    };
+    let (first, second) = (layers(), layers());
+    assert_eq!(first.0, second.0, "the other stage comes from the cache");
+    assert_ne!(first.1, second.1, "the stage of the filter does not");
+}
+
+#[test]
 fn what_is_not_done_is_told_once() {
     let project = Project::new();
     project.write(

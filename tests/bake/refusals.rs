@@ -94,6 +94,8 @@ const HCL: &[Case<'_>] = &[
     ("a ulimit", &[], "target \"a\" {\n  ulimits = [\"nofile=5:1\"]\n  platforms = [\"linux/amd64\"]\n}\n"),
     ("a target of the command line", &["webb"], "target \"web\" {\n  platforms = [\"linux/amd64\"]\n}\n"),
     ("an override of nothing", &["--set", "wbe.context=x"], "target \"web\" {}\n"),
+    ("an override of a key that is called otherwise", &["--set", "web.platforms=linux/arm64"], "target \"web\" {}\n"),
+    ("an override of what only files say", &["--set", "web.inherits=x"], "target \"web\" {}\n"),
     ("an override of an unknown key", &["--set", "web.contxt=x"], "target \"web\" {}\n"),
 ];
 
@@ -120,6 +122,20 @@ const COMPOSE: &[Case<'_>] = &[
     ("an indentation", &[], "services:\n  web:\n    build: .\n   image: x\n"),
     ("a key twice", &[], "services:\n  web:\n    build: .\n    build: x\n"),
     ("an unknown key in build", &[], "services:\n  web:\n    build:\n      contxt: .\n"),
+    ("an unknown key of a service", &[], "services:\n  web:\n    build: .\n    biuld: x\n    dockerfile: D\n"),
+    ("an unknown section", &[], "servces:\n  web:\n    build: .\n"),
+    ("an unknown key of a secret", &[], "services:\n  web:\n    build: .\nsecrets:\n  key:\n    fil: key.txt\n"),
+    ("a number of a variable that is not set", &[], "services:\n  web:\n    build: .\n    scale: ${REPLICAS}\n"),
+    (
+        "a port of a variable that is not set",
+        &[],
+        "services:\n  web:\n    build: .\n    ports:\n      - \"80:${PORT}\"\n",
+    ),
+    (
+        "a volume of a variable that is not set",
+        &[],
+        "services:\n  web:\n    build: .\n    volumes:\n      - ${DATA}:/data\n",
+    ),
     ("a service that is nothing", &[], "services:\n  web:\n"),
     ("services as a list", &[], "services:\n  - web\n"),
     ("a number for a mapping", &[], "services: 7\n"),

@@ -61,6 +61,33 @@ fn default_is_the_matrix_and_other_targets_can_be_named() {
 }
 
 #[test]
+fn timestamps_are_of_now_unless_they_are_settled() {
+    let project = Project::new();
+    project.write("Dockerfile", "FROM scratch\nCOPY x /x\n");
+    project.write(
+        "docker-bake.hcl",
+        "target \"default\" {\n  labels = { year = formattimestamp(\"YYYY\", timestamp()) }\n  platforms = [\"linux/amd64\"]\n}\n",
+    );
+    let year = |epoch: Option<&str>| {
+        let mut command = project.command(&["-f", "docker-bake.hcl", "plan", "--print", "bake"]);
+        if let Some(epoch) = epoch {
+            command.env("SOURCE_DATE_EPOCH", epoch);
+        }
+        let printed = project.ran(&command.output().expect("it runs")).exits(0).json();
+        printed["target"]["default"]["labels"]["year"].as_str().map(str::to_owned).expect("a year")
+    };
+    assert!(*year(None) > *"2025", "the clock of the machine");
+    assert_eq!(year(Some("86400")), "1970");
+    let told = |epoch: &[(&str, &str)]| {
+        let mut command = project.command(&["-f", "docker-bake.hcl", "plan"]);
+        command.envs(epoch.iter().copied());
+        project.ran(&command.output().expect("it runs")).exits(0).stderr.contains("`timestamp()` says something else")
+    };
+    assert!(told(&[]), "what is built now is not found by the next command");
+    assert!(!told(&[("SOURCE_DATE_EPOCH", "86400")]));
+}
+
+#[test]
 fn a_named_target_stays_in_the_layout() {
     let project = Project::new();
     project.write("docker-bake.hcl", FILE);

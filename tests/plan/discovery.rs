@@ -64,6 +64,40 @@ fn every_find_is_something() {
 }
 
 #[test]
+fn odd_names_are_asked_about_and_links_in_circles_end() {
+    let odd = [
+        "src/a/Containerfile.dev",
+        "src/a/app.Dockerfile.tpl",
+        "src/a/Dockerfile~",
+        "src/a/Dockerfile.bak",
+        "src/a/Dockerfile copy",
+        "src/a/DOCKERFILE.OLD",
+        "src/a/dockerfile-alpine",
+        "src/a/old.containerfile",
+    ];
+    let folder = folder("", &["src/a/Dockerfile", "src/a/Dockerfile.dockerignore", "src/a/Dockerfiles.md"]);
+    for path in odd {
+        folder.write(path, "FROM scratch\nCOPY x /\n");
+    }
+    // A folder of itself, and two links that point at each other.
+    std::os::unix::fs::symlink("..", folder.path().join("src/a/up")).expect("a link");
+    std::os::unix::fs::symlink("there", folder.path().join("src/here")).expect("a link");
+    std::os::unix::fs::symlink("here", folder.path().join("src/there")).expect("a link");
+    let text = folder.plan(&folder.request(), &PlanOptions::default()).expect_err("they are asked about");
+    for path in odd {
+        assert!(text.contains(&format!("`{path}` belongs to nothing")), "{path}: {text}");
+    }
+    assert_eq!(text.matches("belongs to nothing").count(), odd.len(), "{text}");
+
+    let excluded: Vec<String> = odd.iter().map(|path| format!("\"{path}\" = \"not ours\"")).collect();
+    let head = HEAD.replace("src/*", "src/**");
+    folder.write("catamaran.toml", &format!("{head}exclude = {{ {} }}\n", excluded.join(", ")));
+    let planned = folder.planned();
+    assert_eq!(planned.components.len(), 1, "one folder, whatever links lead to it");
+    assert_eq!(planned.finds.len(), odd.len() + 1, "{:?}", planned.finds);
+}
+
+#[test]
 fn roots_are_globs_over_folders() {
     let folder = Folder::new(&[
         ("catamaran.toml", "platforms = [\"amd64\"]\n[discover]\nroots = [\"services/**\", \"tools/build-?\"]\n"),

@@ -7,6 +7,7 @@ mod matrix;
 mod printed;
 mod refusals;
 mod schema;
+mod stopped;
 mod variation;
 mod views;
 

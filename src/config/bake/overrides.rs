@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::did_you_mean;
+use crate::config::error::ConfigProblem;
+
 use super::entries::{Attestation, CacheEntry, Entry, Output, Policy, Secret, Ssh, parse_bool};
 use super::glob;
 use super::target::{Target, merge_attests, merge_cache, merge_outputs, merge_secrets, merge_ssh};
@@ -38,12 +41,45 @@ const LISTS: [&str; 13] = [
     "ulimits",
 ];
 
+/// Everything that can be overridden.
+const KEYS: [&str; 29] = [
+    "annotations",
+    "args",
+    "attest",
+    "cache-from",
+    "cache-to",
+    "call",
+    "context",
+    "contexts",
+    "dockerfile",
+    "entitlements",
+    "extra-hosts",
+    "labels",
+    "load",
+    "network",
+    "no-cache",
+    "no-cache-filter",
+    "output",
+    "platform",
+    "policy",
+    "pull",
+    "push",
+    "resources",
+    "secret",
+    "secrets",
+    "shm-size",
+    "ssh",
+    "tags",
+    "target",
+    "ulimits",
+];
+
 /// Reads all flags; patterns are matched against the names of all targets.
 pub(super) fn parse(
     flags: &[String],
     targets: &[Target],
     environment: Option<&BTreeMap<String, String>>,
-) -> Result<Overrides, String> {
+) -> Result<Overrides, ConfigProblem> {
     let mut overrides = Overrides::new();
     for flag in flags {
         let (left, value) = flag.split_once('=').map_or((flag.as_str(), None), |(left, value)| (left, Some(value)));
@@ -52,17 +88,17 @@ pub(super) fn parse(
         let mut parts = key.splitn(3, '.');
         let pattern = parts.next().unwrap_or_default();
         let Some(name) = parts.next() else {
-            return Err(format!("`--set {flag}`: write it as `TARGET.KEY=VALUE`"));
+            return Err(refused(format!("`--set {flag}`: write it as `TARGET.KEY=VALUE`")));
         };
         let sub = parts.next();
         if value.is_none() && name != "args" {
-            return Err(format!("`--set {flag}`: `=VALUE` is missing"));
+            return Err(refused(format!("`--set {flag}`: `=VALUE` is missing")));
         }
         if ["resources", "secret", "args", "contexts"].contains(&name) && sub.is_none() {
-            return Err(format!("`--set {flag}`: write it as `TARGET.{name}.NAME=VALUE`"));
+            return Err(refused(format!("`--set {flag}`: write it as `TARGET.{name}.NAME=VALUE`")));
         }
         if ["resources", "secret"].contains(&name) && append {
-            return Err(format!("`--set {flag}`: `{name}` cannot be appended to"));
+            return Err(refused(format!("`--set {flag}`: `{name}` cannot be appended to")));
         }
         let value = match (value, sub) {
             (Some(value), _) => value.to_owned(),
@@ -88,7 +124,25 @@ pub(super) fn parse(
     Ok(overrides)
 }
 
-fn matching(pattern: &str, targets: &[Target]) -> Result<Vec<String>, String> {
+fn refused(message: String) -> ConfigProblem {
+    ConfigProblem::Invalid { message, help: None, span: None }
+}
+
+fn unknown_key(target: &str, key: &str, name: &str) -> ConfigProblem {
+    // The attribute of a file and the key of this flag differ in these.
+    let help = match name {
+        "platforms" => "the key is called `platform`".to_owned(),
+        "description" | "inherits" | "matrix" | "name" | "dockerfile-inline" => {
+            format!("`{name}` can only be written in the file")
+        }
+        _ => did_you_mean(name, KEYS)
+            .map_or_else(|| format!("there are {}", KEYS.join(", ")), |near| format!("did you mean `{near}`?")),
+    };
+    let message = format!("`--set {target}.{key}`: there is no key `{name}`");
+    ConfigProblem::Invalid { message, help: Some(help), span: None }
+}
+
+fn matching(pattern: &str, targets: &[Target]) -> Result<Vec<String>, ConfigProblem> {
     if targets.iter().any(|target| target.name == pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
@@ -97,11 +151,17 @@ fn matching(pattern: &str, targets: &[Target]) -> Result<Vec<String>, String> {
         match glob::matches(pattern, &target.name) {
             Some(true) => names.push(target.name.clone()),
             Some(false) => {}
-            None => return Err(format!("`{pattern}` is no pattern")),
+            None => return Err(refused(format!("`{pattern}` is no pattern"))),
         }
     }
     if names.is_empty() {
-        return Err(format!("no target matches `{pattern}`"));
+        let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        let help = match did_you_mean(pattern, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => super::resolve::listed(known),
+        };
+        let message = format!("no target matches `{pattern}`");
+        return Err(ConfigProblem::Invalid { message, help: Some(help), span: None });
     }
     Ok(names)
 }
@@ -122,19 +182,20 @@ fn list(own: &mut Option<Vec<String>>, change: &Override) {
 }
 
 /// Puts the overrides of one target over it.
-pub(super) fn apply(target: &mut Target, changes: &BTreeMap<String, Override>) -> Result<(), String> {
+pub(super) fn apply(target: &mut Target, changes: &BTreeMap<String, Override>) -> Result<(), ConfigProblem> {
     let mut secrets = Vec::new();
     for (key, change) in changes {
         let (name, sub) = key.split_once('.').map_or((key.as_str(), None), |(name, sub)| (name, Some(sub)));
         match (name, sub) {
             ("secret", Some(id)) => secrets.push((id, change)),
+            _ if !KEYS.contains(&name) => return Err(unknown_key(&target.name, key, name)),
             _ => apply_one(target, name, sub, change)
-                .map_err(|error| format!("`--set {}.{key}`: {error}", target.name))?,
+                .map_err(|error| refused(format!("`--set {}.{key}`: {error}", target.name)))?,
         }
     }
     for (id, change) in secrets {
         edit_secret(target, id, &change.value)
-            .map_err(|error| format!("`--set {}.secret.{id}`: {error}", target.name))?;
+            .map_err(|error| refused(format!("`--set {}.secret.{id}`: {error}", target.name)))?;
     }
     Ok(())
 }

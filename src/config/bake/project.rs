@@ -145,7 +145,11 @@ fn platforms(
                         own.push(Spanned { value: platform, span: target.span("platforms").cloned() });
                     }
                 }
-                Err(error) => problems.push(at(target, "platforms", error.to_string())),
+                Err(error) => {
+                    let help = error.suggestion().map(|near| format!("did you mean `{near}`?"));
+                    let span = target.span("platforms").filter(|span| !span.source.text().is_empty()).cloned();
+                    problems.push(ConfigProblem::Invalid { message: error.to_string(), help, span });
+                }
             }
         }
     }
@@ -424,6 +428,79 @@ mod tests {
         assert_eq!(references[0].value.to_string(), "r.example.com/app:2");
         let base = project.components[1].platforms.as_ref().expect("platforms");
         assert_eq!(base.len(), 2, "a base is needed for every platform of its users");
+    }
+
+    /// What a file of any kind asks of the builder, as the solve gets it; the engine's own test has the daemon's words.
+    #[test]
+    fn caches_limits_and_attestations_reach_the_solve() {
+        let file = r#"
+target "default" {
+  platforms = ["linux/amd64"]
+  cache-from = ["type=gha,scope=x", "type=s3,bucket=b,region=r", "type=azblob,name=n,account_url=u"]
+  cache-to = ["type=gha,mode=max", "type=s3,bucket=b,region=r,access_key_id=own", { type = "azblob", name = "n" }]
+  resources = { memory = "64m", memory-swap = "-1", cpu-shares = 512, cpuset-cpus = "0-1" }
+  attest = ["type=sbom,generator=a/b", "type=provenance,mode=max", "type=sbom,disabled=false"]
+  no-cache-filter = ["one", "two"]
+  ulimits = ["nofile=5"]
+  shm-size = "1m"
+  pull = true
+}
+"#;
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("f.hcl"), file).expect("a file");
+        let environment = [
+            ("ACTIONS_RUNTIME_TOKEN", "token"),
+            ("ACTIONS_RESULTS_URL", "https://results"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+        ];
+        let environment: BTreeMap<String, String> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let request = LoadRequest {
+            directory: folder.path().to_path_buf(),
+            files: vec!["f.hcl".into()],
+            environment,
+            ..LoadRequest::default()
+        };
+        let project = load(&request).expect("a project");
+        let options = &project.components.values().next().expect("a component").solve.options;
+        let shown = |caches: &[crate::base::CacheSpec]| -> Vec<String> {
+            let one = |cache: &crate::base::CacheSpec| {
+                let pairs: Vec<String> =
+                    cache.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                format!("{} {}", cache.kind, pairs.join(" "))
+            };
+            let mut all: Vec<String> = caches.iter().map(one).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(
+            shown(&options.cache_from),
+            [
+                "azblob account_url=u name=n",
+                "gha scope=x token=token url=https://results url_v2=https://results",
+                "s3 access_key_id=id bucket=b region=r secret_access_key=key",
+            ]
+        );
+        assert_eq!(
+            shown(&options.cache_to),
+            [
+                "azblob name=n",
+                "gha mode=max token=token url=https://results url_v2=https://results",
+                "s3 access_key_id=own bucket=b region=r secret_access_key=key",
+            ]
+        );
+        let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
+            map.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        assert_eq!(pairs(&options.resources), ["cpusetcpus=0-1", "cpushares=512", "memory=67108864", "memswap=-1"]);
+        assert_eq!(pairs(&options.attestations)[0], "provenance=mode=max");
+        assert!(options.attestations.contains_key("sbom"));
+        assert_eq!(options.no_cache_stages, ["one", "two"]);
+        assert_eq!(
+            (options.shm_bytes, options.pull, options.ulimits.join(",")),
+            (Some(1 << 20), true, "nofile=5:5".to_owned())
+        );
     }
 
     #[test]

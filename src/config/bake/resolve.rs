@@ -33,6 +33,14 @@ pub(super) fn refused(message: impl Into<String>) -> ConfigProblem {
     ConfigProblem::Invalid { message: message.into(), help: None, span: None }
 }
 
+/// Some of the names that there are.
+pub(super) fn listed(mut known: Vec<&str>) -> String {
+    known.sort_unstable();
+    known.dedup();
+    known.truncate(12);
+    format!("there are {}", known.join(", "))
+}
+
 impl Definitions {
     /// Targets of one name made one, groups' members each once.
     pub(super) fn dedupe(&mut self) {
@@ -210,7 +218,7 @@ impl Definitions {
         name.clone_into(&mut resolved.name);
         resolved.spans.insert(super::target::BLOCK, own.span("").cloned().unwrap_or_else(|| no_span(name)));
         if let Some(changes) = overrides.get(name) {
-            overrides::apply(&mut resolved, changes).map_err(refused)?;
+            overrides::apply(&mut resolved, changes)?;
         }
         resolved.normalise();
         seen.insert(name.to_owned(), Some(resolved.clone()));
@@ -223,11 +231,7 @@ impl Definitions {
             Some(near) => format!("did you mean `{near}`?"),
             None => {
                 let groups = self.groups.iter().map(|group| group.name.as_str());
-                let mut known: Vec<&str> = names().chain(groups).filter(|name| !name.starts_with('_')).collect();
-                known.sort_unstable();
-                known.dedup();
-                known.truncate(12);
-                format!("there are {}", known.join(", "))
+                listed(names().chain(groups).filter(|name| !name.starts_with('_')).collect())
             }
         };
         ConfigProblem::Invalid { message: format!("there is no target `{name}`"), help: Some(help), span: None }
@@ -250,7 +254,7 @@ impl Definitions {
                 }
             }
         }
-        let overrides = overrides::parse(overrides, &self.targets, environment).map_err(refused)?;
+        let overrides = overrides::parse(overrides, &self.targets, environment)?;
         let mut selection = Selection::default();
         for name in &asked {
             let (targets, groups) = self.expand(name, &mut HashMap::new(), 0);

@@ -14,6 +14,7 @@ use super::interpolate::{interpolate, substitute};
 use super::merge::merge;
 use super::paths::{default_contexts, resolve_paths};
 use super::running;
+use super::schema;
 use super::yaml::{self, Kind, Mark, Node};
 
 /// Where files are and what they may use.
@@ -114,6 +115,7 @@ fn read(text: &SourceText, surroundings: &Surroundings<'_>) -> Result<Vec<Node>,
         interpolate(document, &surroundings.environment, &mut problems);
         cast(document, &mut Vec::new(), &mut problems);
         running::check(document, &mut problems);
+        schema::check_names(document, &mut problems);
         forget_resets(document);
     }
     if problems.is_empty() { Ok(documents) } else { Err(problems) }

@@ -46,6 +46,55 @@ const BUILD: [(&str, Shape); 24] = [
     ("ulimits", Shape::Limits),
 ];
 
+/// Every key of a service (Compose Specification, "Services top-level elements"). What is not about building is not read.
+const SERVICE: &str = "annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs \
+    container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset \
+    credential_spec depends_on deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint \
+    env_file environment expose extends external_links extra_hosts gpus group_add healthcheck hostname image init ipc \
+    isolation label_file labels links logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit models \
+    network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_start pre_stop \
+    privileged profiles provider pull_policy pull_refresh_after read_only restart runtime scale secrets security_opt \
+    shm_size stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user \
+    userns_mode uts volumes volumes_from working_dir";
+
+/// Keys of older versions of the format, which still stand in files and never were about building.
+const OLDER: &str = "cgroupns credentials log_driver log_opt net volume_driver";
+
+/// The sections of a file.
+const SECTIONS: [&str; 9] =
+    ["configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes"];
+
+/// What a secret is made of.
+const SECRET: [&str; 8] =
+    ["driver", "driver_opts", "environment", "external", "file", "labels", "name", "template_driver"];
+
+/// Checks the names of the sections of a document, and those of the keys of its services and secrets.
+pub(super) fn check_names(document: &Node, problems: &mut Vec<ConfigProblem>) {
+    let known: Vec<&str> = SERVICE.split_whitespace().collect();
+    let own = |name: &str| name.starts_with("x-");
+    for (name, value) in document.as_map().unwrap_or_default() {
+        if !own(name) && !SECTIONS.contains(&name.as_str()) {
+            problems.push(unknown(name, value, "the file", &SECTIONS));
+        }
+    }
+    for (_, secret) in document.get("secrets").and_then(Node::as_map).unwrap_or_default() {
+        for (name, value) in secret.as_map().unwrap_or_default() {
+            if !own(name) && !SECRET.contains(&name.as_str()) {
+                problems.push(unknown(name, value, "a secret", &SECRET));
+            }
+        }
+    }
+    let services = document.get("services").and_then(Node::as_map).unwrap_or_default();
+    for (_, service) in services.iter().filter(|(name, _)| !own(name)) {
+        for (name, value) in service.as_map().unwrap_or_default() {
+            let older = || OLDER.split_whitespace().any(|old| old == name);
+            if !own(name) && !known.contains(&name.as_str()) && !older() {
+                problems.push(unknown(name, value, "a service", &known));
+            }
+        }
+    }
+}
+
 /// Checks one service's `image`, `build`, `environment` and `env_file`.
 pub(crate) fn check_service(service: &Node, problems: &mut Vec<ConfigProblem>) {
     if let Some(image) = service.get("image").filter(|image| !matches!(image.kind, Kind::Text(_))) {
@@ -65,7 +114,7 @@ pub(crate) fn check_service(service: &Node, problems: &mut Vec<ConfigProblem>) {
                 }
                 match BUILD.iter().find(|(known, _)| known == name) {
                     Some((_, shape)) => check(name, *shape, value, problems),
-                    None => problems.push(unknown(name, value)),
+                    None => problems.push(unknown(name, value, "`build`", &build_keys())),
                 }
             }
         }
@@ -73,13 +122,17 @@ pub(crate) fn check_service(service: &Node, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-fn unknown(name: &str, value: &Node) -> ConfigProblem {
-    let known = BUILD.iter().map(|(name, _)| *name).chain(["platforms"]);
-    let help = match did_you_mean(name, known) {
+fn build_keys() -> Vec<&'static str> {
+    BUILD.iter().map(|(name, _)| *name).chain(["platforms"]).collect()
+}
+
+fn unknown(name: &str, value: &Node, place: &str, known: &[&str]) -> ConfigProblem {
+    let help = match did_you_mean(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
+        None if place == "a service" && build_keys().contains(&name) => format!("write `{name}` inside of `build`"),
         None => "keys of your own begin with `x-`".to_owned(),
     };
-    ConfigProblem::UnknownKey { key: name.to_owned(), table: "`build`".to_owned(), help, span: value.span.clone() }
+    ConfigProblem::UnknownKey { key: name.to_owned(), table: place.to_owned(), help, span: value.span.clone() }
 }
 
 fn wrong(name: &str, wanted: &str, found: &Node) -> ConfigProblem {

@@ -139,6 +139,26 @@ fn everything_that_can_be_asked_for() {
 }
 
 #[test]
+fn stages_without_cache_and_every_kind_of_cache() {
+    let mut request = request();
+    let cache = |kind: &str| CacheSpec { kind: kind.to_owned(), attributes: map("k", kind) };
+    request.options.no_cache_stages = vec!["one".to_owned(), "two".to_owned()];
+    request.options.cache_from = vec![cache("gha"), cache("s3"), cache("azblob")];
+    request.options.cache_to = vec![cache("gha"), cache("s3"), cache("azblob")];
+    request.options.attestations = map("sbom", "generator=a/b");
+    let found = frontend(&request, &[], "session");
+    assert_eq!(found["no-cache"], "one,two");
+    assert_eq!(found["attest:sbom"], "generator=a/b");
+    let imports: serde_json::Value = serde_json::from_str(&found["cache-imports"]).expect("JSON");
+    for (at, kind) in ["gha", "s3", "azblob"].iter().enumerate() {
+        assert_eq!(imports[at], serde_json::json!({"Type": kind, "Attrs": {"k": kind}}));
+    }
+    let exports = super::cache(&request).expect("exports").exports;
+    let exports: Vec<(&str, &str)> = exports.iter().map(|one| (one.r#type.as_str(), one.attrs["k"].as_str())).collect();
+    assert_eq!(exports, [("gha", "gha"), ("s3", "s3"), ("azblob", "azblob")]);
+}
+
+#[test]
 fn pins_are_rules_for_full_names() {
     assert_eq!(source_policy(&request()), None);
     let digest = Digest::of("x");

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::project::Project;
 
-/// Whether a process has a handler of its own for SIGTERM (proc_pid_status(5), `SigCgt`).
+/// Whether a process has a handler of its own for SIGTERM (`proc_pid_status(5)`: `SigCgt`).
 fn handles_sigterm(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));

@@ -1,5 +1,5 @@
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -132,8 +132,28 @@ pub(super) fn read(
         let members = members.iter().filter_map(|member| Some(Spanned::unplaced(member.parse().ok()?)));
         out.groups.insert(name, members.collect());
     }
+    out.groups = flattened(&out);
     reader.finish(reading);
     out
+}
+
+/// Groups with the components of the groups that they name, each component once. A group that holds itself adds nothing.
+fn flattened(native: &Native) -> IndexMap<String, Vec<Spanned<ComponentName>>> {
+    let of = |group: &str| {
+        let (mut members, mut seen) = (Vec::new(), BTreeSet::from([group.to_owned()]));
+        let mut open: Vec<&Spanned<ComponentName>> = native.groups.get(group).into_iter().flatten().rev().collect();
+        while let Some(member) = open.pop() {
+            let name = member.value.as_str();
+            match native.groups.get(name).filter(|_| !native.components.contains_key(&member.value)) {
+                Some(inner) if seen.insert(name.to_owned()) => open.extend(inner.iter().rev()),
+                Some(_) => {}
+                None if members.iter().any(|known: &Spanned<ComponentName>| known.value == member.value) => {}
+                None => members.push(member.clone()),
+            }
+        }
+        members
+    };
+    native.groups.keys().map(|group| (group.clone(), of(group))).collect()
 }
 
 /// The last part of a header, as written, for messages.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Crash, ServiceFailure};
-use crate::base::{CellId, ComponentName, ErrorClass, Failure, Platform, Reference, SourceText, Span};
+use crate::base::{CellId, ComponentName, Digest, ErrorClass, Failure, Platform, Reference, SourceText, Span};
 use crate::verify::Finding;
 
 /// Why a run, or a command over its results, could not do its work.
@@ -21,6 +21,16 @@ pub enum RunError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// The digest that `catamaran.lock` has for a platform is not the one that its digest for all of them leads to.
+    #[error("`catamaran.lock` has `{}` for `{reference}` on {platform}, and what it points to has `{}`", digests.0.short(), digests.1.short())]
+    LockContradictsItself {
+        /// The image.
+        reference: Box<Reference>,
+        /// The platform.
+        platform: Box<Platform>,
+        /// What is locked, and what is found.
+        digests: Box<(Digest, Digest)>,
     },
     /// A service that a cell needs is not up, or is no more.
     #[error(transparent)]
@@ -286,7 +296,7 @@ impl Failure for RunError {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) | Self::OtherNative(_) | Self::NotHere { .. } => ErrorClass::Preflight,
             Self::Service(failure) => failure.class,
-            Self::NotWhole { .. } => ErrorClass::Integrity,
+            Self::NotWhole { .. } | Self::LockContradictsItself { .. } => ErrorClass::Integrity,
             Self::Incomplete { .. }
             | Self::IncompleteBundle { .. }
             | Self::NoIndex { .. }
@@ -340,6 +350,9 @@ impl Failure for RunError {
             }
             Self::UnknownImage { known, .. } => Some(format!("there are {}", known.join(", "))),
             Self::Stale { .. } => Some("run `catamaran lock`, and commit what it writes".to_owned()),
+            Self::LockContradictsItself { reference, .. } => {
+                Some(format!("half of it is from elsewhere, as after a merge: `catamaran lock --update '{reference}'`"))
+            }
             Self::NotHere { help, .. } => Some(help.clone()),
             Self::Several { first, .. } => first.help(),
             Self::NoHole { .. } => Some("leave it out; `catamaran status` shows what is missing".to_owned()),

@@ -34,6 +34,18 @@ impl Bases {
         Self { images }
     }
 
+    /// Refuses an image that is not the one which is locked for its platform: half of such a lock is from elsewhere.
+    pub(super) fn check(&self, reference: &Reference, platform: &Platform, image: &Digest) -> Result<(), RunError> {
+        match self.images.digest_of(reference, platform) {
+            Some(locked) if locked != *image => Err(RunError::LockContradictsItself {
+                reference: Box::new(reference.clone()),
+                platform: Box::new(platform.clone()),
+                digests: Box::new((locked, *image)),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// What `reference` points to, for every platform together.
     pub fn root_of(&self, reference: &Reference) -> Option<Digest> {
         reference.digest().copied().or_else(|| self.images.root_of(reference))

@@ -50,6 +50,9 @@ impl Outside {
                 };
                 if let Entry::Vacant(entry) = looked.entry(key) {
                     let found = stored_image(layout, &root, &entry.key().1)?;
+                    if let Some(found) = &found {
+                        bases.check(&base.reference, &entry.key().1, &found.digest)?;
+                    }
                     entry.insert(found);
                 }
             }

@@ -78,7 +78,7 @@ async fn bring_all(
     layout: &Layout,
     events: &Arc<dyn EventSink>,
 ) -> Result<Prefetched, RunError> {
-    let fetcher = mirror.fetcher();
+    let (fetcher, known) = (mirror.fetcher(), Bases::new(locked.clone()));
     let (mut roots, mut wanted_manifests, mut done) = (Vec::new(), Vec::new(), Prefetched::default());
     // Manifests first: they say how much there is to come.
     for one in wanted(plan).into_iter().filter(|one| one.is_base && locked.image(&one.reference).is_some()) {
@@ -92,6 +92,7 @@ async fn bring_all(
         for platform in &platforms {
             let image = fetcher.image(&one.reference, &root, platform).await;
             let image = image.map_err(|error| one.failed(Some(platform), error))?;
+            known.check(&one.reference, platform, &image.descriptor.digest)?;
             wanted_manifests.push((one.reference.repository().clone(), image));
         }
         roots.push(root);

@@ -68,6 +68,30 @@ fn a_lock_holds_every_image_by_digest_and_changes_only_where_it_is_told_to() {
 }
 
 #[test]
+fn a_lock_whose_halves_are_from_different_sides_is_refused() {
+    let upstream = upstream();
+    let project = project(&upstream);
+    project.run(&["lock"]).exits(0);
+    let text = lock_of(&project);
+    let digest = text.lines().find_map(|line| line.strip_prefix("\"linux/amd64\" = ")).expect("a platform");
+    let mixed: Vec<String> =
+        text.lines()
+            .map(|line| {
+                if line.starts_with("\"linux/arm64\"") {
+                    format!("\"linux/arm64\" = {digest}")
+                } else {
+                    line.to_owned()
+                }
+            })
+            .collect();
+    project.write("catamaran.lock", &mixed.join("\n"));
+    let ran = project.run(&["prefetch"]).exits(7);
+    for part in ["on linux/arm64, and what it points to has", "--update"] {
+        assert!(ran.stderr.contains(part), "{part} in {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_lock_that_is_not_up_to_date_is_told_without_asking_a_registry() {
     let upstream = upstream();
     let project = project(&upstream);

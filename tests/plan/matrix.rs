@@ -199,6 +199,19 @@ fn names_select_and_pull_in_what_they_need() {
 }
 
 #[test]
+fn groups_hold_groups_and_the_combinations_of_a_matrix() {
+    let folder = project(
+        "[component.a]\n[component.b.matrix]\naxes = { n = [\"1\", \"2\"] }\n[group]\ntools = [\"a\", \"loop\"]\nall = [\"tools\", \"b\", \"a\"]\n\
+         loop = [\"tools\"]\n",
+        &["a", "b", "c"],
+    );
+    let options = PlanOptions { names: vec!["all".parse().expect("any text")], ..PlanOptions::default() };
+    let planned = folder.plan(&folder.request(), &options).expect("plans");
+    let selected = ids(planned.cells.iter().filter(|cell| cell.selection == Selection::Selected));
+    assert_eq!(selected.len(), 6, "{selected:?}");
+}
+
+#[test]
 fn narrower_platforms_are_no_cells_and_platform_makes_a_subset() {
     let folder = project("[component.a]\nplatforms = [\"amd64\"]\n[component.b]\nneeds = [\"a\"]\n", &["a", "b"]);
     let planned = folder.planned();

@@ -91,11 +91,20 @@ pub(super) fn encode(name: EntryName, size: u64) -> Block {
     header
 }
 
+/// How files begin that somebody compressed on the way (RFC 1952, RFC 8878, the xz format).
+const COMPRESSED: [(&[u8], &str); 3] =
+    [(&[0x1f, 0x8b], "gzip"), (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"), (&[0xfd, b'7', b'z', b'X', b'Z'], "xz")];
+
 /// The name and size that a header says.
 ///
 /// Only a header that [`encode`] could have written is taken: this refuses links, devices, other names, extensions and
 /// every two-faced size at once, instead of one by one. The error says what is wrong.
 pub(super) fn decode(header: &Block) -> Result<(EntryName, u64), String> {
+    for (magic, name) in COMPRESSED {
+        if header.starts_with(magic) {
+            return Err(format!("it is compressed by {name}, and a bundle is a plain tar: unpack it first"));
+        }
+    }
     let written = octal(&header[148..154]);
     let counted = |(at, value): (usize, &u8)| u64::from(if (148..156).contains(&at) { b' ' } else { *value });
     let sum: u64 = header.iter().enumerate().map(counted).sum();
@@ -117,7 +126,7 @@ pub(super) fn decode(header: &Block) -> Result<(EntryName, u64), String> {
         return Err(format!("the size of `{}` is neither eleven octal digits nor a number in base 256", shown()));
     };
     if encode(name, size) != *header {
-        return Err(format!("`{}` is not a plain USTAR file", shown()));
+        return Err(format!("`{}` is not a plain USTAR file: another program packed it", shown()));
     }
     Ok((name, size))
 }
@@ -162,7 +171,18 @@ mod tests {
         block[148..156].copy_from_slice(b"        ");
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        assert_eq!(decode(&block), Err("`catamaran.json` is not a plain USTAR file".to_owned()));
+        assert_eq!(
+            decode(&block),
+            Err("`catamaran.json` is not a plain USTAR file: another program packed it".to_owned())
+        );
+    }
+
+    #[test]
+    fn who_compressed_a_bundle_is_told_so() {
+        let mut block = encode(EntryName::Lock, 5);
+        block[..2].copy_from_slice(&[0x1f, 0x8b]);
+        let error = decode(&block).expect_err("is no header");
+        assert!(error.contains("compressed by gzip"), "{error}");
     }
 
     proptest! {

@@ -231,6 +231,9 @@ impl Progress {
         let text = String::from_utf8_lossy(&warning.short).into_owned();
         self.foreign_bases.extend(ForeignBase::parse(&text, line));
         let url = (!warning.url.is_empty()).then(|| warning.url.clone());
+        // Checks of the frontend say it in their text already.
+        let said = line.map(|line| format!(" (line {line})"));
+        let text = said.and_then(|said| text.strip_suffix(&said).map(str::to_owned)).unwrap_or(text);
         self.events.emit(Event::BuildWarning { cell: self.cell.clone(), text, url, line });
     }
 }

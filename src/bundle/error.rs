@@ -146,6 +146,9 @@ impl Failure for BundleError {
 
     fn help(&self) -> Option<String> {
         match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("look at the path: the file, or the folder that it is to be in, is not there".to_owned())
+            }
             Self::Missing { .. } => Some("run `catamaran build`: it brings back what is missing".to_owned()),
             Self::Image { source, .. } => source.help(),
             Self::Store(error) => error.help(),

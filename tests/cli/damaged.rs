@@ -114,3 +114,13 @@ fn nothing_to_push_is_said_to_be_nothing() {
     let pushed = project.run(&["push"]).exits(0).stdout;
     assert!(pushed.starts_with("nothing to push:"), "{pushed}");
 }
+
+#[test]
+fn a_bundle_that_is_not_there_is_told_with_what_to_do() {
+    let project = built();
+    for arguments in [["verify", "none.tar"], ["export", "none/x.tar"]] {
+        let told = project.run(&arguments).exits(1).stderr;
+        assert!(told.contains(arguments[1].split('/').next().expect("a name")), "{told}");
+        assert!(told.contains("fix     look at the path"), "{told}");
+    }
+}

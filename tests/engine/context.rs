@@ -131,6 +131,12 @@ fn furnish(bench: &Bench) {
     ] {
         link(bench, name, target);
     }
+    let flags = rustix::fs::XattrFlags::empty();
+    match rustix::fs::setxattr(bench.context().join("top.rs"), "user.origin", b"here", flags) {
+        // Not every file system keeps such; where it does, the reference sends them.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(error) => panic!("an attribute cannot be set: {error}"),
+    }
     chmod(bench, "tools/suid", 0o6755);
     chmod(bench, "a-b", 0o400);
     chmod(bench, "empty", 0o1777);

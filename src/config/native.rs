@@ -654,6 +654,7 @@ fn builder(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<Build
     let address_node = reader.take("address");
     let address = address_node.and_then(|node| reading.nonempty("address", node));
     let platforms = reader.take("platforms").map(|node| narrower(reading, node)).unwrap_or_default();
+    let capacity = reader.take("capacity").and_then(|node| capacity(reading, node));
     let ca = reader.take("ca").and_then(|node| reading.path("ca", node)).map(|path| path.value);
     let cert = reader.take_entry("cert");
     let key = reader.take_entry("key");
@@ -669,5 +670,14 @@ fn builder(reading: &mut Reading<'_>, name: &str, entry: &Entry) -> Option<Build
         reading.invalid(&entry.key, format!("[builder.{name}] has no `address`"), help);
     }
     let identity = cert_path.zip(key_path).map(|(cert, key)| (cert.value, key.value));
-    Some(BuilderSpec { address: address?, platforms, ca, identity })
+    Some(BuilderSpec { address: address?, platforms, capacity, ca, identity })
+}
+
+/// A number of cells; what nobody can mean is refused.
+fn capacity(reading: &mut Reading<'_>, node: &Node) -> Option<usize> {
+    if let Value::Integer(number @ 1..=1000) = &node.value {
+        return usize::try_from(*number).ok();
+    }
+    reading.invalid(&node.span, "`capacity` must be a number from 1 to 1000".to_owned(), None);
+    None
 }

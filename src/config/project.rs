@@ -304,6 +304,8 @@ pub struct BuilderSpec {
     pub address: Spanned<String>,
     /// The platforms it takes; empty: every one that no other builder takes.
     pub platforms: Vec<Spanned<Platform>>,
+    /// How many cells it takes at once; nothing: as many as it says.
+    pub capacity: Option<usize>,
     /// Certificate authority of its server.
     pub ca: Option<PathBuf>,
     /// Client certificate and key.

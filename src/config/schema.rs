@@ -327,6 +327,8 @@ struct Builder {
     address: String,
     /// The platforms it takes; every one that no other takes if absent.
     platforms: Option<Vec<PlatformText>>,
+    /// How many cells it takes at once; as many as suit it if absent.
+    capacity: Option<u16>,
     /// Certificate authority of its server.
     ca: Option<String>,
     /// Client certificate.

@@ -19,7 +19,9 @@ use super::scans::Scans;
 use super::services::Services;
 use super::status::{included, is_shown, status, title};
 use super::task::{JudgedCell, Shared};
-use super::{Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, StateDir};
+use super::{
+    Bases, BuilderSettings, Builders, CellRecord, CellReport, Matrix, OnFailure, Outcome, RunError, RunRecord, StateDir,
+};
 use crate::base::{ByteSize, CellId, CellState, ComponentName, Digest, ErrorClass, Failure as _, Platform};
 use crate::config::LockFile;
 use crate::event::{Event, EventSink};
@@ -150,6 +152,9 @@ async fn run(
         // Files that were written just before are to be older than the first of them is read, beyond doubt.
         tokio::time::sleep(TICK).await;
     }
+    // What is not known is not worth an error: what takes long starts a little later then.
+    let history = blocking((plan, whole, state), |_, _, state| RunRecord::load(state)).await.ok().flatten();
+    let history = history.map(|record| record.history).unwrap_or_default();
     let result = match outside {
         Ok(outside) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
@@ -157,6 +162,7 @@ async fn run(
             let services = Arc::new(Services::new(plan, &selected, state, Arc::clone(&logs), cancel));
             let shared = Shared { mirror, scans: Arc::clone(&scans), services: Arc::clone(&services), dependents };
             let mut cells = Cells::new(&selected, prepared, &builders, shared, state, logs).judged(fresh, judged);
+            cells = cells.expecting(history);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
             services.close().await;
             // Layers that are looked into again cost time and nothing else.

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::named::Named;
-use super::posts::{Post, Posts, Reach, execution_on};
+use super::posts::{Post, Posts, Reach, execution_on, fits};
 use super::{NoEmulator, OtherNative, RunError};
 use crate::base::{CredentialSource, Platform};
 use crate::engine::buildkit::BuildKitEngine;
@@ -53,11 +53,12 @@ pub struct Builders {
     posts: Arc<Posts>,
     /// The number of lanes: of builders that were reached from the beginning.
     reached: usize,
-    lanes: Vec<(Platform, usize)>,
+    /// What takes each platform: natively rather than by an emulator, then in the order of the project file.
+    lanes: Vec<(Platform, Vec<usize>)>,
 }
 
 impl Builders {
-    /// Engines of any kind, each with the platforms that it takes; the first one that lists a platform gets it.
+    /// Engines of any kind, each with the platforms that it takes.
     pub fn of(engines: Vec<(Arc<dyn Engine>, Vec<Platform>)>) -> Self {
         let posts = engines.into_iter().map(|(engine, platforms)| (Post::reached(engine), platforms));
         Self::at(posts.collect(), Vec::new())
@@ -66,11 +67,19 @@ impl Builders {
     /// The builders of the lanes with the platforms that they take, and those that have none to take so far.
     fn at(taken: Vec<(Post, Vec<Platform>)>, spare: Vec<Post>) -> Self {
         let reached = taken.len();
-        let mut lanes = Vec::new();
+        let mut lanes: Vec<(Platform, Vec<usize>)> = Vec::new();
         let mut posts = Posts::new(Vec::new());
         for (lane, (post, platforms)) in taken.into_iter().enumerate() {
             posts.push(post);
-            lanes.extend(platforms.into_iter().map(|platform| (platform, lane)));
+            for platform in platforms {
+                match lanes.iter_mut().find(|(known, _)| *known == platform) {
+                    Some((_, takers)) => takers.push(lane),
+                    None => lanes.push((platform, vec![lane])),
+                }
+            }
+        }
+        for (platform, takers) in &mut lanes {
+            takers.sort_by_key(|lane| posts.first(*lane).map(|engine| rank(engine.capabilities().execution(platform))));
         }
         for post in spare {
             posts.push(post);
@@ -78,9 +87,10 @@ impl Builders {
         Self { posts: Arc::new(posts), reached, lanes }
     }
 
-    /// Connects to every builder that one of `platforms` needs, and to no other.
+    /// Connects to every builder that takes one of `platforms`, and to no other.
     ///
-    /// A builder that was named and does not answer fails the whole: it is never silently replaced by another.
+    /// A builder that was named and does not answer fails the whole: it is never silently replaced by another. Of several
+    /// that take the same platform one must answer; what the others do not do is told.
     pub async fn connect(
         plan: &Plan,
         platforms: &[Platform],
@@ -90,7 +100,7 @@ impl Builders {
     ) -> Result<Self, EngineError> {
         let named = Named::all(plan, settings)?;
         let assigned = assign(platforms, &named);
-        let wanted: Vec<Vec<Platform>> = (0..named.len()).map(|at| taken(&assigned, Some(at))).collect();
+        let wanted: Vec<Vec<Platform>> = (0..named.len()).map(|at| taken(&assigned, at)).collect();
         let connections = named.iter().zip(&wanted).map(|(builder, platforms)| async {
             if platforms.is_empty() {
                 return None;
@@ -98,16 +108,26 @@ impl Builders {
             builder.warn(events);
             Some(builder.connect(settings, layout).await)
         });
+        let results = join_all(connections).await;
+        let answers = |at: &usize| matches!(results.get(*at), Some(Some(Ok(_))));
+        // Whoever is alone with a platform is missed.
+        let missed = |at: usize| assigned.iter().any(|(_, takers)| takers.contains(&at) && !takers.iter().any(answers));
+        let missed: Vec<bool> = (0..named.len()).map(missed).collect();
         let (mut reached, mut spare, mut first_error) = (Vec::new(), Vec::new(), None);
-        for ((result, builder), platforms) in join_all(connections).await.into_iter().zip(&named).zip(wanted) {
+        for (at, ((result, builder), platforms)) in results.into_iter().zip(&named).zip(wanted).enumerate() {
             let post = Post::unreached(builder.platforms.clone(), true, Some(builder.reach(settings, layout)));
             match result {
                 None => spare.push(post),
-                Some(Ok(engine)) => reached.push((post.with(engine), platforms)),
-                Some(Err(error)) => first_error = first_error.or(Some(error)),
+                Some(Ok(engine)) => reached.push((post.with(engine).of(builder.capacity), platforms)),
+                Some(Err(error)) if missed[at] => first_error = first_error.or(Some(error)),
+                Some(Err(error)) => {
+                    let text = format!("{error}; its cells go to the other builders of their platform");
+                    events.emit(Event::Warning { cell: None, text });
+                }
             }
         }
-        let rest = taken(&assigned, None);
+        let nobody = |(platform, takers): &(Platform, Vec<usize>)| takers.is_empty().then(|| platform.clone());
+        let rest: Vec<Platform> = assigned.iter().filter_map(nobody).collect();
         if first_error.is_none() && !rest.is_empty() {
             match fall_back(settings, layout, events).await {
                 Ok(post) => reached.push((post, rest)),
@@ -126,7 +146,7 @@ impl Builders {
     fn announce(&self, events: &dyn EventSink) {
         for (lane, engine) in self.engines().enumerate() {
             let capabilities = engine.capabilities();
-            let platforms = self.lanes.iter().filter(|(_, taken)| *taken == lane);
+            let platforms = self.lanes.iter().filter(|(_, takers)| takers.contains(&lane));
             events.emit(Event::BuilderReady {
                 address: capabilities.address.clone(),
                 version: capabilities.version.clone(),
@@ -146,15 +166,46 @@ impl Builders {
         &self.posts
     }
 
-    /// The builder that takes `platform`, and the number of its lane.
+    /// The builder that takes `platform` before all others, and the number of its lane.
     pub fn lane(&self, platform: &Platform) -> Option<(usize, &Arc<dyn Engine>)> {
-        let (_, lane) = self.lanes.iter().find(|(taken, _)| taken == platform)?;
-        Some((*lane, self.posts.first(*lane)?))
+        let (_, takers) = self.lanes.iter().find(|(taken, _)| taken == platform)?;
+        let lane = *takers.first()?;
+        Some((lane, self.posts.first(lane)?))
     }
 
-    /// How many cells each lane takes at once, by its builder's own measure.
+    /// The builder of a lane.
+    pub(super) fn at_lane(&self, lane: usize) -> Option<&Arc<dyn Engine>> {
+        self.posts.first(lane)
+    }
+
+    /// The lanes that a cell may run in, the first choice first.
+    ///
+    /// All are of one native platform: what of other images it takes depends on that. Nor is emulated what another one runs
+    /// natively, and what uses a service stays where that runs.
+    pub(super) fn lanes(&self, cell: &Cell) -> Vec<usize> {
+        let Some((first, engine)) = self.lane(&cell.id.platform) else { return Vec::new() };
+        let (Some(build), true) = (cell.build(), cell.services.is_empty()) else { return vec![first] };
+        let capabilities = engine.capabilities();
+        let execution = rank(capabilities.execution(&cell.id.platform));
+        let like_it = |lane: &usize| {
+            *lane == first
+                || self.posts.first(*lane).is_some_and(|other| {
+                    let its = other.capabilities();
+                    its.native == capabilities.native
+                        && rank(its.execution(&cell.id.platform)) == execution
+                        && fits(other, build)
+                })
+        };
+        let all = self.lanes.iter().filter(|(taken, _)| *taken == cell.id.platform).flat_map(|(_, takers)| takers);
+        all.copied().filter(like_it).collect()
+    }
+
+    /// How many cells each lane takes at once: what the project says, else its builder's own measure.
     pub fn parallelism(&self) -> Vec<usize> {
-        self.engines().map(|engine| engine.capabilities().parallelism).collect()
+        let own = |(lane, engine): (usize, &Arc<dyn Engine>)| {
+            self.posts.capacity(lane).unwrap_or(engine.capabilities().parallelism)
+        };
+        self.engines().enumerate().map(own).collect()
     }
 
     /// Ends every builder that was started for the run, with everything in it.
@@ -162,10 +213,9 @@ impl Builders {
         self.posts.close().await;
     }
 
-    /// How the programs of a cell's RUN steps run, see [`execution_on`]. `None` where it has no builder.
-    pub(super) fn execution(&self, cell: &Cell) -> Option<Execution> {
-        let (_, engine) = self.lane(&cell.id.platform)?;
-        Some(execution_on(engine, cell.build()))
+    /// How the programs of a cell's RUN steps run in a lane, see [`execution_on`]. `None` where there is no builder.
+    pub(super) fn execution(&self, lane: usize, cell: &Cell) -> Option<Execution> {
+        Some(execution_on(self.posts.first(lane)?, cell.build()))
     }
 
     /// Refuses a run in which a stage of the builder's own platform takes another cell than the plan has for it: which
@@ -235,22 +285,36 @@ fn hindrance(address: &str, platform: &Platform) -> Option<String> {
     }
 }
 
-/// Which builder takes each platform: one that lists it, else one that lists none; `None` for the fallback.
-fn assign(platforms: &[Platform], named: &[Named]) -> Vec<(Platform, Option<usize>)> {
-    let mut assigned: Vec<(Platform, Option<usize>)> = Vec::new();
+/// Which builders take each platform: those that list it, else those that list none; nobody for the fallback.
+fn assign(platforms: &[Platform], named: &[Named]) -> Vec<(Platform, Vec<usize>)> {
+    let mut assigned: Vec<(Platform, Vec<usize>)> = Vec::new();
     for platform in platforms {
         if assigned.iter().any(|(known, _)| known == platform) {
             continue;
         }
-        let lists = |builder: &Named| builder.platforms.contains(platform);
-        let at = named.iter().position(lists).or_else(|| named.iter().position(|builder| builder.platforms.is_empty()));
-        assigned.push((platform.clone(), at));
+        let all = |takes: &dyn Fn(&Named) -> bool| {
+            named.iter().enumerate().filter(|(_, builder)| takes(builder)).map(|(at, _)| at).collect::<Vec<_>>()
+        };
+        let mut takers = all(&|builder| builder.platforms.contains(platform));
+        if takers.is_empty() {
+            takers = all(&|builder| builder.platforms.is_empty());
+        }
+        assigned.push((platform.clone(), takers));
     }
     assigned
 }
 
-fn taken(assigned: &[(Platform, Option<usize>)], by: Option<usize>) -> Vec<Platform> {
-    assigned.iter().filter(|(_, at)| *at == by).map(|(platform, _)| platform.clone()).collect()
+fn taken(assigned: &[(Platform, Vec<usize>)], by: usize) -> Vec<Platform> {
+    assigned.iter().filter(|(_, takers)| takers.contains(&by)).map(|(platform, _)| platform.clone()).collect()
+}
+
+/// Native before emulated, and that before not at all.
+fn rank(execution: Execution) -> u8 {
+    match execution {
+        Execution::Native => 0,
+        Execution::Emulated(_) => 1,
+        Execution::Absent => 2,
+    }
 }
 
 /// What takes the platforms that no named builder takes.
@@ -289,8 +353,9 @@ mod tests {
     fn a_builder_that_lists_a_platform_gets_it() {
         let platforms = [platform("amd64"), platform("arm64"), platform("amd64"), platform("riscv64")];
         let at = |named: &[Named]| assign(&platforms, named).into_iter().map(|(_, at)| at).collect::<Vec<_>>();
-        assert_eq!(at(&[builder(&["arm64"])]), [None, Some(0), None]);
-        assert_eq!(at(&[builder(&[]), builder(&["arm64"])]), [Some(0), Some(1), Some(0)]);
-        assert_eq!(at(&[]), [None, None, None]);
+        assert_eq!(at(&[builder(&["arm64"])]), [vec![], vec![0], vec![]]);
+        assert_eq!(at(&[builder(&[]), builder(&["arm64"])]), [vec![0], vec![1], vec![0]]);
+        assert_eq!(at(&[builder(&["amd64", "arm64"]), builder(&["arm64"])]), [vec![0], vec![0, 1], vec![]]);
+        assert_eq!(at(&[]), [vec![], vec![], vec![]] as [Vec<usize>; 3]);
     }
 }

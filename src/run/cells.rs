@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::Prepared;
 use super::copied;
-use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule};
+use super::recorder::key;
+use super::scheduler::{Graph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Way, Worker, schedule};
 use super::status::{is_shown, title};
 use super::task::{CellTask, JudgedCell, Made, Shared, Trouble, address};
 use super::{Builders, CellFailure, CellRecord, CellReport, Matrix, Outcome, RunError, ServiceFailure, StateDir};
@@ -31,6 +32,11 @@ pub(super) struct Cells<'a> {
     /// Cells that have nothing to do: their images are right as they are.
     fresh: BTreeMap<CellId, Box<CellRecord>>,
     judged: BTreeMap<CellId, JudgedCell>,
+    /// Seconds that cells took in earlier runs, by `NAME/OS/ARCH`.
+    history: BTreeMap<String, f64>,
+    began: Instant,
+    /// The lanes that cells run in, by position.
+    lanes: BTreeMap<usize, usize>,
     /// Positions of failed cells in the order in which they failed: the first one is the root cause.
     failed: Vec<usize>,
     failures: Vec<CellFailure>,
@@ -57,6 +63,9 @@ impl<'a> Cells<'a> {
             events,
             fresh: BTreeMap::new(),
             judged: BTreeMap::new(),
+            history: BTreeMap::new(),
+            began: Instant::now(),
+            lanes: BTreeMap::new(),
             failed: Vec::new(),
             failures: Vec::new(),
             reports: BTreeMap::new(),
@@ -76,6 +85,18 @@ impl<'a> Cells<'a> {
         self.fresh = fresh;
         self.judged = judged;
         self
+    }
+
+    /// Takes what cells took in earlier runs: what takes long starts early.
+    pub(super) fn expecting(mut self, history: BTreeMap<String, f64>) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// The lanes that a cell may run in, with what it is expected to take there: what it took before, else what others took.
+    fn ways(&self, cell: &Cell, usual: Duration) -> Vec<Way> {
+        let takes = self.history.get(&key(&cell.id)).and_then(|seconds| seconds_of(*seconds)).unwrap_or(usual);
+        self.builders.lanes(cell).into_iter().map(|lane| Way { lane, takes }).collect()
     }
 
     /// What became of the cells that were selected.
@@ -109,14 +130,14 @@ impl<'a> Cells<'a> {
         let mut lanes = self.builders.parallelism();
         let mirror = lanes.len();
         lanes.push(MIRROR_LANE);
+        let usual = usual(&self.history);
         let node = |cell: &&Cell| Node {
             // What is not selected is not waited for: it was built by an earlier run or fails on its own.
             needs: cell.needs.iter().filter_map(|need| positions.get(need).copied()).collect(),
-            lane: self
-                .builders
-                .lane(&cell.id.platform)
-                .filter(|_| cell.build().is_some())
-                .map_or(mirror, |lane| lane.0),
+            ways: match cell.build() {
+                Some(_) => self.ways(cell, usual),
+                None => vec![Way { lane: mirror, takes: Duration::ZERO }],
+            },
         };
         let graph = Graph::new(self.selected.iter().map(node).collect())
             .map_err(|error| RunError::Internal { message: error.to_string() })?;
@@ -169,7 +190,7 @@ impl<'a> Cells<'a> {
                 self.failed.push(node);
                 report.state = CellState::Failed;
                 report.reason = Some(reason(trouble.error.as_ref()));
-                report.builder = self.builders.lane(&cell.id.platform).map(|(_, engine)| address(engine));
+                report.builder = self.lanes.get(&node).and_then(|lane| self.builders.at_lane(*lane)).map(address);
                 took = trouble.took;
                 report.took = Some(took);
                 report.log = (!report.external).then_some(log);
@@ -183,13 +204,29 @@ impl<'a> Cells<'a> {
         let event = Event::CellFinished {
             cell: cell.id.clone(),
             state: report.state,
-            execution: self.builders.execution(cell).filter(|_| matches!(verdict, Verdict::Done(made) if !made.reused)),
+            execution: self
+                .lanes
+                .get(&node)
+                .and_then(|lane| self.builders.execution(*lane, cell))
+                .filter(|_| matches!(verdict, Verdict::Done(made) if !made.reused)),
             took,
             reason: report.reason.clone(),
         };
         self.reports.insert(cell.id.clone(), report);
         event
     }
+}
+
+/// Seconds from a record, which anybody may have changed.
+fn seconds_of(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What a cell takes of which nothing is known: the median of what is known.
+fn usual(history: &BTreeMap<String, f64>) -> Duration {
+    let mut known: Vec<Duration> = history.values().filter_map(|seconds| seconds_of(*seconds)).collect();
+    known.sort_unstable();
+    known.get(known.len() / 2).copied().unwrap_or_default()
 }
 
 /// What failed several cells at once: the builder that was lost, or the service that is no more.
@@ -247,13 +284,21 @@ impl Worker for Cells<'_> {
     type Output = Made;
     type Error = Trouble;
 
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     fn start(
         &mut self,
         node: usize,
+        lane: usize,
         so_far: &Verdicts<Made, Trouble>,
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Made, Stopped<Trouble>>> + Send + 'static {
         let cell = self.selected[node];
+        if cell.build().is_some() {
+            self.lanes.insert(node, lane);
+        }
         let results: BTreeMap<CellId, Descriptor> = so_far
             .iter()
             .zip(self.selected)
@@ -272,7 +317,7 @@ impl Worker for Cells<'_> {
             judged: self.judged.get(&cell.id).cloned().unwrap_or_default(),
             results,
             posts: Arc::clone(self.builders.posts()),
-            lane: self.builders.lane(&cell.id.platform).map(|(lane, _)| lane),
+            lane: self.lanes.get(&node).copied(),
             services: cell.services.clone(),
             shared: self.shared.clone(),
             state: self.state.clone(),

@@ -66,7 +66,7 @@ pub use record::CellRecord;
 pub use recorder::Recorder;
 pub use release::{settle_release, unfinished_release};
 pub use scheduler::{
-    Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Worker, schedule,
+    Crash, Graph, InvalidGraph, Limits, Node, OnFailure, Stopped, Verdict, Verdicts, Way, Worker, schedule,
 };
 pub use services::ServiceFailure;
 pub use sizes::{Sizes, sizes};

@@ -24,12 +24,14 @@ pub(super) struct Named {
     exposed: bool,
     /// Empty: every platform that no other one lists.
     pub(super) platforms: Vec<Platform>,
+    /// How many cells it takes at once, where the project says so.
+    pub(super) capacity: Option<usize>,
 }
 
 impl Named {
     #[cfg(test)]
     pub(super) fn plain(address: &str, platforms: Vec<Platform>) -> Self {
-        Self { address: address.to_owned(), tls: None, or_plain: false, exposed: false, platforms }
+        Self { address: address.to_owned(), tls: None, or_plain: false, exposed: false, platforms, capacity: None }
     }
 
     /// The builders that the command line or the project names.
@@ -43,7 +45,7 @@ impl Named {
         let of_project = plan.builders.values().map(|builder| {
             let platforms = builder.platforms.iter().map(|platform| platform.value.clone()).collect();
             let named = Self::new(&builder.address.value, builder.ca.as_ref(), builder.identity.as_ref(), settings)?;
-            Ok(Self { platforms, ..named })
+            Ok(Self { platforms, capacity: builder.capacity, ..named })
         });
         of_project.collect()
     }
@@ -62,8 +64,14 @@ impl Named {
         settings: &BuilderSettings,
     ) -> Result<Self, EngineError> {
         BuildKitEngine::check_address(address)?;
-        let mut named =
-            Self { address: address.to_owned(), tls: None, or_plain: false, exposed: false, platforms: Vec::new() };
+        let mut named = Self {
+            address: address.to_owned(),
+            tls: None,
+            or_plain: false,
+            exposed: false,
+            platforms: Vec::new(),
+            capacity: None,
+        };
         let Some(authority) = address.strip_prefix("tcp://") else { return Ok(named) };
         let own = ca.is_some() || identity.is_some();
         let plain = settings.plain_hosts.iter().any(|host| host == authority || host == without_port(authority));

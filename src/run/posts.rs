@@ -22,6 +22,8 @@ pub(super) struct Post {
     reach: Option<Reach>,
     /// Whether it was started for this run and may be started once more. One that was named may come back by itself.
     restarts: bool,
+    /// How many cells it takes at once, where somebody has said so.
+    capacity: Option<usize>,
     first: OnceCell<Arc<dyn Engine>>,
     second: OnceCell<Arc<dyn Engine>>,
     /// Why it is of no use any more.
@@ -80,6 +82,7 @@ impl Post {
             stands_in,
             reach,
             restarts: false,
+            capacity: None,
             first: OnceCell::const_new(),
             second: OnceCell::const_new(),
             loss: Mutex::new(None),
@@ -89,6 +92,12 @@ impl Post {
     /// The same, with an engine that answered already.
     pub(super) fn with(mut self, engine: Arc<dyn Engine>) -> Self {
         self.first = OnceCell::new_with(Some(engine));
+        self
+    }
+
+    /// The same, which takes so many cells at once.
+    pub(super) const fn of(mut self, capacity: Option<usize>) -> Self {
+        self.capacity = capacity;
         self
     }
 
@@ -187,6 +196,11 @@ impl Posts {
         self.posts.get(lane)?.first.get()
     }
 
+    /// How many cells the builder of a lane takes at once, where somebody has said so.
+    pub(super) fn capacity(&self, lane: usize) -> Option<usize> {
+        self.posts.get(lane)?.capacity
+    }
+
     /// The engine that builds for `lane` now; where its builder was lost, one that takes its place for this cell.
     ///
     /// # Errors
@@ -272,7 +286,7 @@ impl Posts {
 }
 
 /// Whether an engine that the cell was not planned for can build it.
-fn fits(engine: &Arc<dyn Engine>, build: &CellBuild) -> bool {
+pub(super) fn fits(engine: &Arc<dyn Engine>, build: &CellBuild) -> bool {
     let capabilities = engine.capabilities();
     build.executes.iter().all(|(platform, _)| capabilities.execution(platform) != Execution::Absent)
         && build.native.iter().all(|(cell, _)| cell.platform == capabilities.native)

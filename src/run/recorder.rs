@@ -139,7 +139,7 @@ fn cell(report: &super::CellReport, seen: &mut Seen, plan: &Plan, layout: Option
     }
 }
 
-fn key(cell: &CellId) -> String {
+pub(super) fn key(cell: &CellId) -> String {
     format!("{}/{}", cell.component, cell.platform)
 }
 

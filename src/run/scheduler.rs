@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -9,8 +10,30 @@ use tokio_util::sync::CancellationToken;
 pub struct Node {
     /// Positions of the nodes that must be done before this one starts.
     pub needs: Vec<usize>,
-    /// The lane that it runs in: one lane is one builder, with a limit of its own.
+    /// The lanes that it may run in, the one that it should take where all are as good first. One lane is one builder, with
+    /// a limit of its own. Without any it runs in lane 0.
+    pub ways: Vec<Way>,
+}
+
+/// One of the lanes that a node may run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Way {
+    /// Which lane.
     pub lane: usize,
+    /// What it is expected to take there; zero if nobody knows.
+    pub takes: Duration,
+}
+
+impl Node {
+    fn ways(&self) -> &[Way] {
+        const ANY: [Way; 1] = [Way { lane: 0, takes: Duration::ZERO }];
+        if self.ways.is_empty() { &ANY } else { &self.ways }
+    }
+
+    /// What it takes where it takes least. Something, also where nobody knows: a longer chain is longer.
+    fn weight(&self) -> Duration {
+        self.ways().iter().map(|way| way.takes).min().unwrap_or_default().max(Duration::from_millis(1))
+    }
 }
 
 /// Nodes whose needs are known to exist and to contain no cycle.
@@ -19,8 +42,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// Who waits for each node.
     dependents: Vec<Vec<usize>>,
-    /// Length of the longest chain of dependents that hangs on each node.
-    heights: Vec<usize>,
+    /// What the longest chain takes that begins with each node.
+    heights: Vec<Duration>,
 }
 
 /// Why nodes are not a graph that can be scheduled.
@@ -70,9 +93,10 @@ impl Graph {
         if order.len() < nodes.len() {
             return Err(InvalidGraph::Cycle { nodes: (0..nodes.len()).filter(|&index| open[index] > 0).collect() });
         }
-        let mut heights = vec![0; nodes.len()];
+        let mut heights = vec![Duration::ZERO; nodes.len()];
         for &index in order.iter().rev() {
-            heights[index] = dependents[index].iter().map(|&dependent| heights[dependent] + 1).max().unwrap_or(0);
+            let behind = dependents[index].iter().map(|&dependent| heights[dependent]).max().unwrap_or_default();
+            heights[index] = nodes[index].weight().saturating_add(behind);
         }
         Ok(Self { nodes, dependents, heights })
     }
@@ -149,10 +173,14 @@ pub trait Worker {
     /// Why it does not.
     type Error: From<Crash> + Send + 'static;
 
-    /// The work of `node`, all of whose needs are `Done` in `so_far`. It must end soon after `cancel` is cancelled.
+    /// How long the run has been going on.
+    fn now(&self) -> Duration;
+
+    /// The work of `node` in `lane`, all of whose needs are `Done` in `so_far`. It must end soon after `cancel` is cancelled.
     fn start(
         &mut self,
         node: usize,
+        lane: usize,
         so_far: &Verdicts<Self::Output, Self::Error>,
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Self::Output, Stopped<Self::Error>>> + Send + 'static;
@@ -163,8 +191,9 @@ pub trait Worker {
 
 /// Runs every node of `graph` after its needs; returns one verdict for each, in their order.
 ///
-/// Of the nodes that are ready, the one that most others wait for (by the longest chain) starts first, then the one that
-/// stands first. When `cancel` is cancelled nothing new starts, running work is awaited, and what is left is `Cancelled`.
+/// Of the nodes that are ready, the one with the longest chain behind it (by what its nodes are expected to take) comes
+/// first, then the one that stands first. It starts in the lane where it is expected to end first; where that is a busy one,
+/// it waits for it, and what comes after it reckons with that. When `cancel` is cancelled nothing new starts, running work is awaited, and what is left is `Cancelled`.
 pub async fn schedule<W: Worker>(
     graph: &Graph,
     limits: &Limits,
@@ -176,9 +205,9 @@ pub async fn schedule<W: Worker>(
     let stop = cancel.child_token();
     let mut state = Schedule::new(graph, limits);
     loop {
-        while let Some(node) = state.next_ready(&stop) {
-            let future = worker.start(node, &state.verdicts, stop.child_token());
-            state.launch(node, future);
+        while let Some((node, way)) = state.next_ready(worker.now(), &stop) {
+            let future = worker.start(node, way.lane, &state.verdicts, stop.child_token());
+            state.launch(Started { node, way, at: worker.now() }, future);
         }
         if state.running.is_empty() {
             break;
@@ -205,11 +234,26 @@ struct Schedule<'g, T, E> {
     verdicts: Vec<Option<Verdict<T, E>>>,
     /// Needs that are not done, by node.
     open: Vec<usize>,
-    ready: BTreeSet<(Reverse<usize>, usize)>,
-    lanes: Vec<usize>,
+    ready: BTreeSet<(Reverse<Duration>, usize)>,
     tasks: JoinSet<Result<T, Stopped<E>>>,
-    running: HashMap<Id, usize>,
+    running: HashMap<Id, Started>,
     stopping: bool,
+}
+
+/// A node that runs.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    node: usize,
+    way: Way,
+    at: Duration,
+}
+
+impl Started {
+    /// What it will go on to take. What has taken longer than expected has no end in sight: the longer, the less.
+    fn rest(&self, now: Duration) -> Duration {
+        let so_far = now.saturating_sub(self.at);
+        self.way.takes.saturating_sub(so_far).max(so_far / 4)
+    }
 }
 
 impl<'g, T: Send + 'static, E: From<Crash> + Send + 'static> Schedule<'g, T, E> {
@@ -217,35 +261,47 @@ impl<'g, T: Send + 'static, E: From<Crash> + Send + 'static> Schedule<'g, T, E> 
         let open: Vec<usize> =
             graph.nodes.iter().map(|node| node.needs.iter().collect::<BTreeSet<_>>().len()).collect();
         let ready = (0..graph.len()).filter(|&node| open[node] == 0).map(|node| (Reverse(graph.heights[node]), node));
-        let lanes = graph.nodes.iter().map(|node| node.lane + 1).max().unwrap_or(0);
         Self {
             ready: ready.collect(),
             graph,
             limits,
             verdicts: graph.nodes.iter().map(|_| None).collect(),
             open,
-            lanes: vec![0; lanes],
             tasks: JoinSet::new(),
             running: HashMap::new(),
             stopping: false,
         }
     }
 
-    /// Takes the most urgent node that may start now.
-    fn next_ready(&mut self, stop: &CancellationToken) -> Option<usize> {
+    /// Takes the most urgent node that may start now, and the way that it goes.
+    fn next_ready(&mut self, now: Duration, stop: &CancellationToken) -> Option<(usize, Way)> {
         if stop.is_cancelled() || self.running.len() >= self.limits.total.max(1) {
             return None;
         }
-        let lane_free = |lane: usize| self.lanes[lane] < self.limits.lanes.get(lane).copied().unwrap_or(1).max(1);
-        let entry = *self.ready.iter().find(|(_, node)| lane_free(self.graph.nodes[*node].lane))?;
-        self.ready.remove(&entry);
-        Some(entry.1)
+        let mut lanes = Lanes::new(self.limits);
+        for started in self.running.values() {
+            lanes.take(started.way.lane, started.rest(now));
+        }
+        let mut found = None;
+        for &(height, node) in &self.ready {
+            let ends =
+                |way: &Way| lanes.free_in(way.lane).map_or(Duration::ZERO, |wait| wait).saturating_add(way.takes);
+            // The first of those that are as good: `min_by_key` takes that one.
+            let way = *self.graph.nodes[node].ways().iter().min_by_key(|way| ends(way))?;
+            if lanes.free_in(way.lane).is_none() {
+                found = Some((height, node, way));
+                break;
+            }
+            lanes.wait(way);
+        }
+        let (height, node, way) = found?;
+        self.ready.remove(&(height, node));
+        Some((node, way))
     }
 
-    fn launch(&mut self, node: usize, work: impl Future<Output = Result<T, Stopped<E>>> + Send + 'static) {
+    fn launch(&mut self, started: Started, work: impl Future<Output = Result<T, Stopped<E>>> + Send + 'static) {
         let id = self.tasks.spawn(work).id();
-        self.running.insert(id, node);
-        self.lanes[self.graph.nodes[node].lane] += 1;
+        self.running.insert(id, started);
     }
 
     /// Turns the end of a task into a verdict on its node.
@@ -256,9 +312,8 @@ impl<'g, T: Send + 'static, E: From<Crash> + Send + 'static> Schedule<'g, T, E> 
             Ok((id, Err(Stopped::Cancelled))) => (id, Verdict::Cancelled),
             Err(error) => (error.id(), Verdict::Failed(Crash { message: panic_message(error) }.into())),
         };
-        let node = self.running.remove(&id).expect("every task is entered when it is spawned");
-        self.lanes[self.graph.nodes[node].lane] -= 1;
-        (node, verdict)
+        let started = self.running.remove(&id).expect("every task is entered when it is spawned");
+        (started.node, verdict)
     }
 
     /// Records a verdict and what follows from it for the nodes behind it.
@@ -304,6 +359,44 @@ impl<'g, T: Send + 'static, E: From<Crash> + Send + 'static> Schedule<'g, T, E> 
             }
         }
         self.verdicts.into_iter().flatten().collect()
+    }
+}
+
+/// What is taken of the lanes, and for how long.
+struct Lanes<'a> {
+    limits: &'a Limits,
+    /// By lane: what each place that is taken, now or by a node that waits for it, goes on to be.
+    taken: HashMap<usize, Vec<Duration>>,
+}
+
+impl<'a> Lanes<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self { limits, taken: HashMap::new() }
+    }
+
+    fn limit(&self, lane: usize) -> usize {
+        self.limits.lanes.get(lane).copied().unwrap_or(1).max(1)
+    }
+
+    fn take(&mut self, lane: usize, rest: Duration) {
+        self.taken.entry(lane).or_default().push(rest);
+    }
+
+    /// How long it is until a place is free; `None` if one is now.
+    fn free_in(&self, lane: usize) -> Option<Duration> {
+        let taken = self.taken.get(&lane).map_or(&[][..], Vec::as_slice);
+        if taken.len() < self.limit(lane) {
+            return None;
+        }
+        taken.iter().min().copied()
+    }
+
+    /// Lets a node have the place that is free next.
+    fn wait(&mut self, way: Way) {
+        let taken = self.taken.entry(way.lane).or_default();
+        if let Some(next) = taken.iter_mut().min() {
+            *next = next.saturating_add(way.takes);
+        }
     }
 }
 

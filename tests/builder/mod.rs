@@ -9,3 +9,4 @@ mod engine;
 mod failures;
 mod lifetime;
 mod ports;
+mod schedule;

@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod scripted;
+pub(crate) mod simulated;
 pub(crate) mod survivors;
 pub(crate) mod tiny;
 pub(crate) mod tokens;

@@ -14,7 +14,7 @@ enum Act {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Note {
-    Start(usize),
+    Start(usize, usize),
     End(usize),
 }
 
@@ -39,13 +39,18 @@ impl Worker for Script {
     type Output = usize;
     type Error = Fault;
 
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn start(
         &mut self,
         node: usize,
+        lane: usize,
         so_far: &Verdicts<usize, Fault>,
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<usize, Stopped<Fault>>> + Send + 'static {
-        self.notes.lock().expect("no panics while noting").push(Note::Start(node));
+        self.notes.lock().expect("no panics while noting").push(Note::Start(node, lane));
         if let Some((at, token)) = &self.cancel_at
             && *at == node
         {
@@ -75,7 +80,7 @@ impl Worker for Script {
 }
 
 fn node(needs: &[usize]) -> Node {
-    Node { needs: needs.to_vec(), lane: 0 }
+    Node { needs: needs.to_vec(), ways: Vec::new() }
 }
 
 fn run(
@@ -150,7 +155,7 @@ fn an_interrupt_starts_nothing_new() {
     let nodes = vec![node(&[]), node(&[0])];
     let (verdicts, notes) = run(nodes, vec![Act::UntilCancelled, Act::Succeed], &wide(), OnFailure::KeepGoing, Some(0));
     assert_eq!(verdicts, [Verdict::Cancelled, Verdict::Cancelled]);
-    assert_eq!(notes, [Note::Start(0), Note::End(0)]);
+    assert_eq!(notes, [Note::Start(0, 0), Note::End(0)]);
 }
 
 #[test]
@@ -159,7 +164,28 @@ fn the_longest_chain_starts_first() {
     let nodes = vec![node(&[]), node(&[]), node(&[1]), node(&[2])];
     let one = Limits { total: 1, lanes: vec![1] };
     let (_, notes) = run(nodes, vec![Act::Succeed; 4], &one, OnFailure::KeepGoing, None);
-    assert_eq!(notes[0], Note::Start(1));
+    assert_eq!(notes[0], Note::Start(1, 0));
+}
+
+#[test]
+fn a_node_waits_for_the_lane_where_it_ends_first_and_takes_another_one_otherwise() {
+    let ways = |first: u64, second: u64| {
+        [first, second]
+            .iter()
+            .enumerate()
+            .map(|(lane, takes)| Way { lane, takes: Duration::from_secs(*takes) })
+            .collect()
+    };
+    let lanes = |second| {
+        let nodes = (0..3).map(|_| Node { needs: Vec::new(), ways: ways(10, second) }).collect();
+        let limits = Limits { total: 9, lanes: vec![1, 1] };
+        let (_, notes) = run(nodes, vec![Act::Succeed; 3], &limits, OnFailure::KeepGoing, None);
+        let lane = |note: &Note| if let Note::Start(_, lane) = note { Some(*lane) } else { None };
+        notes.iter().filter_map(lane).collect::<Vec<_>>()
+    };
+    // By an emulator it would take longer than to wait for all others.
+    assert_eq!(lanes(50), [0, 0, 0]);
+    assert_eq!(lanes(15), [0, 1, 0]);
 }
 
 #[test]
@@ -173,11 +199,13 @@ fn cycles_and_unknown_needs_are_refused() {
 
 /// Graphs without cycles: a node needs only nodes before it, then positions are left as they are.
 fn graphs() -> impl Strategy<Value = (Vec<Node>, Vec<Act>)> {
-    let one = (proptest::collection::vec(any::<prop::sample::Index>(), 0..4), 0..3_usize, 0..10_u8);
+    let way = (0..3_usize, 0..100_u64).prop_map(|(lane, takes)| Way { lane, takes: Duration::from_millis(takes) });
+    let ways = proptest::collection::vec(way, 1..4);
+    let one = (proptest::collection::vec(any::<prop::sample::Index>(), 0..4), ways, 0..10_u8);
     proptest::collection::vec(one, 1..24).prop_map(|raw| {
-        let nodes = raw.iter().enumerate().map(|(at, (needs, lane, _))| Node {
+        let nodes = raw.iter().enumerate().map(|(at, (needs, ways, _))| Node {
             needs: if at == 0 { Vec::new() } else { needs.iter().map(|need| need.index(at)).collect() },
-            lane: *lane,
+            ways: ways.clone(),
         });
         let acts = raw.iter().map(|(_, _, act)| match act {
             0 => Act::Fail,
@@ -202,22 +230,23 @@ proptest! {
         let (verdicts, notes) = run(nodes.clone(), acts.clone(), &limits, on_failure, cancel_at);
         prop_assert_eq!(verdicts.len(), nodes.len());
 
-        let mut running: Vec<usize> = Vec::new();
+        let mut running: Vec<(usize, usize)> = Vec::new();
         let mut over: Vec<usize> = Vec::new();
         for note in &notes {
             match *note {
-                Note::Start(at) => {
-                    running.push(at);
+                Note::Start(at, lane) => {
+                    running.push((at, lane));
                     prop_assert!(running.len() <= total);
-                    let same_lane = running.iter().filter(|&&other| nodes[other].lane == nodes[at].lane).count();
-                    prop_assert!(same_lane <= lanes[nodes[at].lane]);
+                    let same_lane = running.iter().filter(|(_, other)| *other == lane).count();
+                    prop_assert!(same_lane <= lanes[lane]);
+                    prop_assert!(nodes[at].ways.iter().any(|way| way.lane == lane));
                     for need in &nodes[at].needs {
                         prop_assert!(over.contains(need), "{} started before {}", at, need);
                         prop_assert!(matches!(verdicts[*need], Verdict::Done(_)));
                     }
                 }
                 Note::End(at) => {
-                    running.retain(|&other| other != at);
+                    running.retain(|(other, _)| *other != at);
                     over.push(at);
                 }
             }

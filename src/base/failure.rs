@@ -38,6 +38,48 @@ pub enum ErrorClass {
     Internal,
 }
 
+impl ErrorClass {
+    /// Every class.
+    pub const ALL: [Self; 15] = [
+        Self::Config,
+        Self::Unsupported,
+        Self::Auth,
+        Self::NotFound,
+        Self::RateLimited,
+        Self::Network,
+        Self::Refused,
+        Self::Integrity,
+        Self::Disk,
+        Self::Builder,
+        Self::Build,
+        Self::Preflight,
+        Self::Incomplete,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The word for it in documents and records.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Unsupported => "unsupported",
+            Self::Auth => "auth",
+            Self::NotFound => "not-found",
+            Self::RateLimited => "rate-limited",
+            Self::Network => "network",
+            Self::Refused => "refused",
+            Self::Integrity => "integrity",
+            Self::Disk => "disk",
+            Self::Builder => "builder",
+            Self::Build => "build",
+            Self::Preflight => "preflight",
+            Self::Incomplete => "incomplete",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// What every room's error tells beside its message and its source.
 ///
 /// Messages follow one rule: lower case, no full stop, things named in backticks, the source not repeated.

@@ -42,7 +42,7 @@ fn error_document(error: &dyn Failure) -> Value {
     let known = catalogue::explain(error);
     json!({
         "id": known.map(|entry| entry.id),
-        "class": format!("{:?}", error.class()).to_lowercase(),
+        "class": error.class().word(),
         "message": error.to_string(),
         "cause": Failure::cause(error).or_else(|| error.source().map(ToString::to_string)),
         "why": known.map(|entry| entry.means),

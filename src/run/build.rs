@@ -114,8 +114,8 @@ async fn run(
     let selected = selected(plan);
     events.emit(headline(plan, &selected));
     let bases = Bases::new(options.lock.clone().unwrap_or_default());
-    let judgement = judge(plan, &selected, state, Some(&layout), &bases, &options.force, &contents)?;
-    remember(&contents, events.as_ref());
+    let judgement = judge_away((plan, whole, state), (&layout, &bases, &options.force), &contents, cancel).await?;
+    remember(&contents, events.as_ref()).await;
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
     tell_reused(&fresh, selected.len(), state, events.as_ref());
     let dependents = Arc::new(Dependents::new(whole, &selected));
@@ -175,7 +175,7 @@ async fn run(
     };
     builders.close().await;
     contents.vouch(&state.blobs(), &before);
-    remember(&contents, events.as_ref());
+    remember(&contents, events.as_ref()).await;
     if !platforms.is_empty() {
         forget_lists(whole, state, &contents);
     }
@@ -240,6 +240,26 @@ async fn open_healed(
 /// The cells that a run is to bring about.
 fn selected(plan: &Plan) -> Vec<&Cell> {
     plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect()
+}
+
+/// [`judge`], away from the reactor: it may read and hash everything that the contexts hold. Ends soon after an interrupt.
+async fn judge_away(
+    places: (&Plan, &Plan, &StateDir),
+    (layout, bases, force): (&Layout, &Bases, &BTreeSet<CellId>),
+    contents: &Arc<Contents>,
+    cancel: &CancellationToken,
+) -> Result<Judgement, RunError> {
+    let (layout, bases, force, files) = (layout.clone(), bases.clone(), force.clone(), Arc::clone(contents));
+    let judging = blocking(places, move |plan, _, state| {
+        judge(plan, &selected(plan), state, Some(&layout), &bases, &force, &files)
+    });
+    tokio::select! {
+        judgement = judging => judgement,
+        () = cancel.cancelled() => {
+            contents.stop();
+            Err(RunError::Cancelled)
+        }
+    }
 }
 
 /// [`prepare`], away from the reactor.
@@ -312,10 +332,14 @@ impl<'a> Work<'a> {
 }
 
 /// Keeps the digests of files. Without them they are read again, which costs time and nothing else.
-fn remember(contents: &Contents, events: &dyn EventSink) {
-    if let Err(error) = contents.save() {
-        events.emit(Event::Warning { cell: None, text: error.to_string() });
-    }
+async fn remember(contents: &Arc<Contents>, events: &dyn EventSink) {
+    let contents = Arc::clone(contents);
+    let text = match tokio::task::spawn_blocking(move || contents.save()).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    events.emit(Event::Warning { cell: None, text });
 }
 
 /// Drops the lists of files of images that are none of any cell's any more.
@@ -412,7 +436,7 @@ fn forget_old(selected: &[&Cell], state: &StateDir) -> Result<(), RunError> {
     let mut last = LastRun::load(state);
     last.begin(built.iter().copied());
     last.save(state)?;
-    built.into_iter().try_for_each(|cell| CellRecord::forget(state, cell))
+    CellRecord::forget_all(state, built)
 }
 
 /// Components whose cells all ended well in this run and that still have no index: a hole, whatever the cells say.

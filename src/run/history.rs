@@ -165,25 +165,6 @@ struct RecordedExcerpt {
     text: String,
 }
 
-/// The classes whose failures a record can hold, by the words that stand in it.
-const CLASSES: [(ErrorClass, &str); 15] = [
-    (ErrorClass::Config, "config"),
-    (ErrorClass::Unsupported, "unsupported"),
-    (ErrorClass::Auth, "auth"),
-    (ErrorClass::NotFound, "not-found"),
-    (ErrorClass::RateLimited, "rate-limited"),
-    (ErrorClass::Network, "network"),
-    (ErrorClass::Refused, "refused"),
-    (ErrorClass::Integrity, "integrity"),
-    (ErrorClass::Disk, "disk"),
-    (ErrorClass::Builder, "builder"),
-    (ErrorClass::Build, "build"),
-    (ErrorClass::Preflight, "preflight"),
-    (ErrorClass::Incomplete, "incomplete"),
-    (ErrorClass::Cancelled, "cancelled"),
-    (ErrorClass::Internal, "internal"),
-];
-
 impl RecordedFailure {
     /// Everything that `error` tells.
     pub(super) fn of(error: &dyn Failure, cell: Option<CellId>, log: Option<PathBuf>) -> Self {
@@ -193,11 +174,10 @@ impl RecordedFailure {
                 (span.source.clone(), line, line)
             })
         });
-        let class = CLASSES.iter().find(|(class, _)| *class == error.class()).map_or("internal", |(_, word)| word);
         Self {
             cell,
             title: error.to_string(),
-            class: class.to_owned(),
+            class: error.class().word().to_owned(),
             cause: Failure::cause(error).or_else(|| error.source().map(ToString::to_string)),
             help: error.help(),
             exit_code: error.exit_code(),
@@ -234,7 +214,7 @@ impl std::error::Error for RecordedFailure {}
 
 impl Failure for RecordedFailure {
     fn class(&self) -> ErrorClass {
-        CLASSES.iter().find(|(_, word)| *word == self.class).map_or(ErrorClass::Internal, |(class, _)| *class)
+        ErrorClass::ALL.into_iter().find(|class| class.word() == self.class).unwrap_or(ErrorClass::Internal)
     }
 
     fn help(&self) -> Option<String> {

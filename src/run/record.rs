@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,13 +89,31 @@ impl CellRecord {
         }))
     }
 
-    /// Forgets what an earlier build of `cell` made: its sources do not make that any more, or may not.
+    /// Forgets what an earlier build of `cell` made: its sources do not make that any more, or may not. Durable when this
+    /// returns: a record that came back after a power cut would make a release that is mixed from old and new.
     pub(super) fn forget(state: &StateDir, cell: &CellId) -> Result<(), RunError> {
-        let path = state.record(cell);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RunError::state("remove", &path, source)),
-            _ => Ok(()),
+        Self::forget_all(state, std::iter::once(cell))
+    }
+
+    /// The same for many, with one fsync for each directory.
+    pub(super) fn forget_all<'c>(
+        state: &StateDir,
+        cells: impl IntoIterator<Item = &'c CellId>,
+    ) -> Result<(), RunError> {
+        let mut changed = BTreeSet::new();
+        for cell in cells {
+            let path = state.record(cell);
+            match std::fs::remove_file(&path) {
+                Ok(()) => changed.extend(path.parent().map(Path::to_owned)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(RunError::state("remove", &path, source)),
+            }
         }
+        for directory in changed {
+            let synced = File::open(&directory).and_then(|handle| handle.sync_all());
+            synced.map_err(|source| RunError::state("write", &directory, source))?;
+        }
+        Ok(())
     }
 
     /// Writes the record as one act, durable when this returns. Call it only when the image is durable.

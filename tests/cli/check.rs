@@ -101,6 +101,18 @@ fn what_is_well_is_told_too_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn secrets_that_have_no_value_are_told_with_their_cells() {
+    let config = "name = \"demo\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n[component.web]\n\
+        secrets = { token = { env = \"NOBODY_SETS_THIS\" }, key = { file = \"no-such-key\" } }\n";
+    let dockerfile = "FROM scratch\nCOPY Dockerfile /\n";
+    let project = Project::with(config, &[("Dockerfile", dockerfile)]);
+    let document = json(project.run(&["check", "--json", "--builder", Daemon::shared().address()]), 5);
+    let both = "web/linux/amd64 web/linux/arm64";
+    says(&document, "fail", "secrets", &["NOBODY_SETS_THIS of secret `token` is not set", both]);
+    says(&document, "fail", "secrets", &["no-such-key", "secret `key`", both]);
+}
+
+#[test]
 fn a_port_and_a_limit_of_this_machine_are_looked_at() {
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();

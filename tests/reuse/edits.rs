@@ -222,5 +222,7 @@ fn nothing_is_reused_that_a_build_of_everything_would_make_otherwise() {
         }
         before = now;
     }
+    // Building everything every time would be no mistake that shows otherwise.
+    assert!(reused > 0 && built > 0, "{reused} reused, {built} built");
     writeln!(std::io::stderr(), "{reused} reused, {built} built, {in_vain} of these to the same image").expect("a log");
 }

@@ -83,7 +83,10 @@ fn leave(
             done.error.get_or_insert(RunError::State { action: "write", path, source });
         }
     }
-    if let Some(workspace) = settings.environment.github_workspace() {
+    // A stream of JSON is for a program: nothing but JSON is in it that can be left out.
+    if args.progress.progress != ProgressKind::Json
+        && let Some(workspace) = settings.environment.github_workspace()
+    {
         let told: String =
             done.outcome.failures.iter().map(|one| Diagnostic::of_cell(one).annotation(&workspace)).collect();
         console.tell(&told);

@@ -54,7 +54,9 @@ async fn look(settings: &Settings, args: &CheckArgs) -> Result<Vec<Finding>, Cli
     // Who would have to be asked twice is worth a word.
     let client = settings.registry_trying(Some(1), Arc::clone(&events))?;
     let lock = Settings::lock(&plan)?;
-    let request = PreflightRequest { plan: &plan, builders: &builders, client: &client, lock: lock.as_ref() };
+    let inputs = settings.inputs(&plan);
+    let (client, lock) = (&client, lock.as_ref());
+    let request = PreflightRequest { plan: &plan, builders: &builders, client, lock, inputs: &inputs };
     Ok(Box::pin(run::preflight(&request, &state, &events)).await?)
 }
 

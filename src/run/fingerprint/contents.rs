@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -21,6 +21,8 @@ pub(in crate::run) struct Contents {
     hashes_file: PathBuf,
     /// Where listings are kept.
     pub(super) listings: PathBuf,
+    /// Nobody waits for it any more: no file is read.
+    stopped: AtomicBool,
 }
 
 /// Files that are worth a thread more.
@@ -30,7 +32,17 @@ impl Contents {
     /// With what earlier runs remembered in `state`.
     pub(in crate::run) fn open(state: &StateDir) -> Self {
         let hashes_file = state.hashes();
-        Self { hashes: Hashes::load(&hashes_file), hashes_file, listings: state.inputs() }
+        Self {
+            hashes: Hashes::load(&hashes_file),
+            hashes_file,
+            listings: state.inputs(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads no more files; whoever asks for them is told so.
+    pub(in crate::run) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Remembers the digests of the files that were read.
@@ -67,6 +79,9 @@ impl Contents {
             (0..entries.len()).filter(|at| digests[*at].is_none() && entries[*at].is_file()).collect();
         let read = |at: &usize| {
             let entry: &InventoryEntry = &entries[*at];
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err("the run was interrupted".to_owned());
+            }
             let failed = |error: io::Error| format!("cannot read `{}`: {error}", directory.join(&entry.path).display());
             self.hashes.read(directory, &tree, entry).map_err(failed)
         };

@@ -8,6 +8,7 @@ mod doors;
 mod emulation;
 mod finding;
 mod machine;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub use finding::{Finding, Level};
 
 use super::publish::blocking;
-use super::{BuilderSettings, RunError, StateDir};
+use super::{BuilderSettings, Inputs, RunError, StateDir};
 use crate::config::LockFile;
 use crate::event::EventSink;
 use crate::plan::{Cell, Plan, Selection};
@@ -35,6 +36,8 @@ pub struct PreflightRequest<'a> {
     pub client: &'a RegistryClient,
     /// What the images from outside are known to be.
     pub lock: Option<&'a LockFile>,
+    /// What comes from outside the project.
+    pub inputs: &'a Inputs,
 }
 
 /// Looks at everything. Findings come in a fixed order: this machine, contexts, builders, bases, registries.
@@ -46,12 +49,13 @@ pub async fn preflight(
     state: &StateDir,
     events: &Arc<dyn EventSink>,
 ) -> Result<Vec<Finding>, RunError> {
-    let PreflightRequest { plan, builders, client, lock } = *request;
+    let PreflightRequest { plan, builders, client, lock, inputs } = *request;
     let selected = selected(plan);
     state.create()?;
     let layout = Layout::create(state.layout())?;
     let mut findings = machine(state, &selected, machine::LITTLE_SPACE);
     findings.extend(machine::ports(plan, &selected, builders));
+    findings.extend(secrets::unset(&selected, inputs));
     // The walk over the contexts may meet a slow disk: it goes on beside the questions.
     let owned: Vec<Cell> = selected.iter().map(|cell| (*cell).clone()).collect();
     let root = state.root().to_owned();

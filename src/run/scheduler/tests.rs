@@ -185,7 +185,7 @@ fn a_node_waits_for_the_lane_where_it_ends_first_and_takes_another_one_otherwise
     };
     // By an emulator it would take longer than to wait for all others.
     assert_eq!(lanes(50), [0, 0, 0]);
-    assert_eq!(lanes(15), [0, 1, 0]);
+    assert_eq!(lanes(15)[..2], [0, 1]);
 }
 
 #[test]

@@ -1,0 +1,32 @@
+use std::collections::BTreeMap;
+
+use super::finding::{Finding, Level};
+use crate::base::{CellId, ErrorClass};
+use crate::config::SecretSpec;
+use crate::plan::Cell;
+use crate::run::Inputs;
+
+/// Secrets whose value is not there: a variable that is not set, a file that is none.
+pub(super) fn unset(selected: &[&Cell], inputs: &Inputs) -> Vec<Finding> {
+    let mut missing: BTreeMap<(String, String), Vec<CellId>> = BTreeMap::new();
+    for cell in selected {
+        for (id, spec) in cell.build().into_iter().flat_map(|build| &build.secrets) {
+            let (text, fix) = match spec {
+                SecretSpec::Environment(variable) if !inputs.secrets.contains_key(variable) => (
+                    format!("the variable {variable} of secret `{id}` is not set"),
+                    format!("set {variable}, or name a file for the secret"),
+                ),
+                SecretSpec::File(path) if !path.is_file() => (
+                    format!("there is no file `{}` for secret `{id}`", path.display()),
+                    "write it, or name another file for the secret".to_owned(),
+                ),
+                SecretSpec::Environment(_) | SecretSpec::File(_) => continue,
+            };
+            missing.entry((text, fix)).or_default().push(cell.id.clone());
+        }
+    }
+    let finding = |((text, fix), cells): ((String, String), Vec<CellId>)| {
+        Finding::new(Level::Error(ErrorClass::Preflight), "secrets", text).fix(fix).cells(cells)
+    };
+    missing.into_iter().map(finding).collect()
+}

@@ -24,7 +24,7 @@ pub(crate) struct Cell {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Builder {
     /// Cells at once.
-    pub(crate) capacity: usize,
+    pub(crate) capacity: u32,
     /// How many times as long as natively on a machine of the ordinary speed a cell takes, by its platform.
     pub(crate) slowness: [Option<f64>; 2],
 }
@@ -50,13 +50,24 @@ pub(crate) fn recorded(text: &str) -> Vec<Cell> {
     lines.iter().map(cell).collect()
 }
 
-/// The same every time: `SplitMix64`, as a part of 1.
-fn chance(state: &mut u64) -> f64 {
+/// The same every time: `SplitMix64`.
+fn roll(state: &mut u64) -> u32 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut value = *state;
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    f64::from(u32::try_from((value ^ (value >> 31)) >> 32).expect("32 bits")) / f64::from(u32::MAX)
+    u32::try_from((value ^ (value >> 31)) >> 32).expect("32 bits")
+}
+
+/// A part of 1.
+fn chance(state: &mut u64) -> f64 {
+    f64::from(roll(state)) / f64::from(u32::MAX)
+}
+
+/// A number below this, or 0.
+fn below(state: &mut u64, limit: usize) -> usize {
+    let limit = u64::try_from(limit).expect("64 bits");
+    usize::try_from(u64::from(roll(state)) * limit / u64::from(u32::MAX)).expect("below a length")
 }
 
 /// Components in layers, each for both platforms: in each of `layers` so many, which need up to `needs` of the layer before.
@@ -68,7 +79,7 @@ pub(crate) fn made_up(seed: u64, layers: &[usize], needs: usize) -> Vec<Cell> {
         for _ in 0..width {
             // Many that are short and few that are long, as builds are.
             let seconds = 4.0 + 200.0 * chance(&mut state).powi(4);
-            let pick = |state: &mut u64| before[(chance(state) * (before.len() - 1) as f64) as usize];
+            let pick = |state: &mut u64| before[below(state, before.len() - 1)];
             let chosen: Vec<usize> =
                 if before.is_empty() { Vec::new() } else { (0..needs).map(|_| pick(&mut state)).collect() };
             for platform in 0..2 {
@@ -176,7 +187,8 @@ pub(crate) fn run(cells: &[Cell], builders: &[Builder], error: f64) -> (f64, f64
             .collect(),
     };
     let graph = Graph::new(cells.iter().map(node).collect()).expect("no cycle");
-    let limits = Limits { total: usize::MAX, lanes: builders.iter().map(|builder| builder.capacity).collect() };
+    let capacity = |builder: &Builder| usize::try_from(builder.capacity).expect("small");
+    let limits = Limits { total: usize::MAX, lanes: builders.iter().map(capacity).collect() };
     let takes = |cell: &Cell| {
         builders.iter().map(|builder| seconds(cell.seconds * builder.slowness[cell.platform].unwrap_or(1e6))).collect()
     };
@@ -197,28 +209,72 @@ pub(crate) fn run(cells: &[Cell], builders: &[Builder], error: f64) -> (f64, f64
     (took, bound(&real, builders))
 }
 
-/// No schedule is shorter: the longest chain, each cell where it is fastest, or all work spread like a liquid.
+/// No schedule is shorter: the longest chain, each cell where it is fastest; all work spread like a liquid; and a time within
+/// which the cells do not fit into the builders that end them within it.
 fn bound(cells: &[Cell], builders: &[Builder]) -> f64 {
-    let fastest = |platform: usize| {
-        builders.iter().filter_map(|builder| builder.slowness[platform]).fold(f64::INFINITY, f64::min)
+    let fastest = |cell: &Cell| {
+        cell.seconds * builders.iter().filter_map(|builder| builder.slowness[cell.platform]).fold(1e9, f64::min)
     };
-    let mut ends: Vec<f64> = Vec::new();
-    for cell in cells {
-        let begins = cell.needs.iter().map(|need| ends[*need]).fold(0.0, f64::max);
-        ends.push(begins + cell.seconds * fastest(cell.platform));
+    // What must be over before a cell begins, and what must follow when it has ended.
+    let (mut heads, mut tails) = (vec![0.0_f64; cells.len()], vec![0.0_f64; cells.len()]);
+    for (at, cell) in cells.iter().enumerate() {
+        heads[at] = cell.needs.iter().map(|need| heads[*need] + fastest(&cells[*need])).fold(0.0, f64::max);
     }
-    let chain = ends.into_iter().fold(0.0, f64::max);
+    for (at, cell) in cells.iter().enumerate().rev() {
+        let behind = tails[at] + fastest(cell);
+        cell.needs.iter().for_each(|need| tails[*need] = tails[*need].max(behind));
+    }
+    let chain = cells.iter().zip(&heads).map(|(cell, head)| head + fastest(cell)).fold(0.0, f64::max);
     let work = |platform: usize| -> f64 {
         cells.iter().filter(|cell| cell.platform == platform).map(|cell| cell.seconds).sum()
     };
-    chain.max(liquid([work(0), work(1)], builders))
+    let mut low = chain.max(liquid([work(0), work(1)], builders));
+    let mut high = low * 2.0;
+    for _ in 0..20 {
+        let middle = f64::midpoint(low, high);
+        if may_fit(cells, builders, (&heads, &tails), middle) { high = middle } else { low = middle }
+    }
+    low
+}
+
+/// Whether nothing speaks against an end within `time`: for every set of builders, the cells that must go to these, and the
+/// time that is left for those that begin late or have much behind them.
+fn may_fit(cells: &[Cell], builders: &[Builder], (heads, tails): (&[f64], &[f64]), time: f64) -> bool {
+    // The builders that end a cell in time as a set of bits, and the least that it takes there.
+    let places = cells.iter().enumerate().map(|(at, cell)| {
+        let costs = builders.iter().enumerate().filter_map(|(lane, builder)| {
+            let cost = cell.seconds * builder.slowness[cell.platform]?;
+            (heads[at] + cost + tails[at] <= time).then_some((1_usize << lane, cost))
+        });
+        costs.fold((0_usize, f64::INFINITY), |(set, least), (bit, cost)| (set | bit, least.min(cost)))
+    });
+    let places: Vec<(usize, f64)> = places.collect();
+    let sets = 1..1_usize << builders.len();
+    let slots = |set: usize| -> u32 {
+        builders.iter().enumerate().filter(|(lane, _)| set >> lane & 1 == 1).map(|(_, builder)| builder.capacity).sum()
+    };
+    let fits = |head: f64, tail: f64, set: usize| {
+        let late = |at: &usize| heads[*at] >= head && tails[*at] >= tail && places[*at].0 & !set == 0;
+        let work: f64 = (0..cells.len()).filter(late).map(|at| places[at].1).sum();
+        work == 0.0 || work <= (time - head - tail) * f64::from(slots(set))
+    };
+    let (heads, tails) = (some_of(heads), some_of(tails));
+    heads.iter().all(|head| tails.iter().all(|tail| sets.clone().all(|set| fits(*head, *tail, set))))
+}
+
+/// Ten of these at most, from the least to the greatest.
+fn some_of(values: &[f64]) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    (0..10).map(|at| values[at * (values.len() - 1) / 9]).collect()
 }
 
 /// The least time in which so much work of two platforms is done if it can be cut at will: builders that are better at the
 /// first do that, the others the second, and one at most does both.
 fn liquid(work: [f64; 2], builders: &[Builder]) -> f64 {
     let rate = |builder: &Builder, platform: usize| {
-        builder.slowness[platform].map_or(0.0, |slowness| builder.capacity as f64 / slowness)
+        builder.slowness[platform].map_or(0.0, |slowness| f64::from(builder.capacity) / slowness)
     };
     let mut rates: Vec<[f64; 2]> = builders.iter().map(|builder| [rate(builder, 0), rate(builder, 1)]).collect();
     rates.sort_by(|left, right| (right[0] * left[1]).total_cmp(&(left[0] * right[1])));

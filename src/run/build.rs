@@ -152,17 +152,14 @@ async fn run(
         // Files that were written just before are to be older than the first of them is read, beyond doubt.
         tokio::time::sleep(TICK).await;
     }
-    // What is not known is not worth an error: what takes long starts a little later then.
-    let history = blocking((plan, whole, state), |_, _, state| RunRecord::load(state)).await.ok().flatten();
-    let history = history.map(|record| record.history).unwrap_or_default();
     let result = match outside {
         Ok(outside) => {
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
             let services = Arc::new(Services::new(plan, &selected, state, Arc::clone(&logs), cancel));
             let shared = Shared { mirror, scans: Arc::clone(&scans), services: Arc::clone(&services), dependents };
-            let mut cells = Cells::new(&selected, prepared, &builders, shared, state, logs).judged(fresh, judged);
-            cells = cells.expecting(history);
+            let cells = Cells::new(&selected, prepared, &builders, shared, state, logs).judged(fresh, judged);
+            let mut cells = cells.expecting(history((plan, whole, state)).await);
             let ran = cells.run(options.jobs, options.on_failure, cancel).await.map(|()| cells.outcome(plan));
             services.close().await;
             // Layers that are looked into again cost time and nothing else.
@@ -240,6 +237,13 @@ async fn open_healed(
 /// The cells that a run is to bring about.
 fn selected(plan: &Plan) -> Vec<&Cell> {
     plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect()
+}
+
+/// Seconds that cells took in earlier runs. That they are not known is not worth an error: what takes long starts a little
+/// later then.
+async fn history(places: (&Plan, &Plan, &StateDir)) -> BTreeMap<String, f64> {
+    let record = blocking(places, |_, _, state| RunRecord::load(state)).await.ok().flatten();
+    record.map(|record| record.history).unwrap_or_default()
 }
 
 /// [`judge`], away from the reactor: it may read and hash everything that the contexts hold. Ends soon after an interrupt.

@@ -79,7 +79,8 @@ impl Builders {
             }
         }
         for (platform, takers) in &mut lanes {
-            takers.sort_by_key(|lane| posts.first(*lane).map(|engine| rank(engine.capabilities().execution(platform))));
+            takers
+                .sort_by_key(|lane| posts.first(*lane).map(|engine| rank(&engine.capabilities().execution(platform))));
         }
         for post in spare {
             posts.push(post);
@@ -186,13 +187,13 @@ impl Builders {
         let Some((first, engine)) = self.lane(&cell.id.platform) else { return Vec::new() };
         let (Some(build), true) = (cell.build(), cell.services.is_empty()) else { return vec![first] };
         let capabilities = engine.capabilities();
-        let execution = rank(capabilities.execution(&cell.id.platform));
+        let execution = rank(&capabilities.execution(&cell.id.platform));
         let like_it = |lane: &usize| {
             *lane == first
                 || self.posts.first(*lane).is_some_and(|other| {
                     let its = other.capabilities();
                     its.native == capabilities.native
-                        && rank(its.execution(&cell.id.platform)) == execution
+                        && rank(&its.execution(&cell.id.platform)) == execution
                         && fits(other, build)
                 })
         };
@@ -309,7 +310,7 @@ fn taken(assigned: &[(Platform, Vec<usize>)], by: usize) -> Vec<Platform> {
 }
 
 /// Native before emulated, and that before not at all.
-fn rank(execution: Execution) -> u8 {
+fn rank(execution: &Execution) -> u8 {
     match execution {
         Execution::Native => 0,
         Execution::Emulated(_) => 1,

@@ -450,6 +450,9 @@ pub(super) struct CopyArgs {
     /// Only these platforms, in an index of its own that says which one it is of [repeatable, or separated by commas].
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',', action = clap::ArgAction::Append)]
     pub(super) platform: Option<Vec<String>>,
+    /// What refers to the image as well, such as signatures; from a registry to a registry.
+    #[arg(long)]
+    pub(super) referrers: bool,
     /// How progress is shown.
     #[command(flatten)]
     pub(super) progress: ProgressArgs,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::place::{Overlay, Place, copy_blob, name_in, open_bundle, open_layout};
 use super::prefetch::Fetcher;
 use super::publish::blocking;
+use super::referrers::Referrers;
 use super::release::journal;
 use super::{RunError, StateDir};
 use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Reference, Tag};
@@ -29,6 +30,8 @@ pub struct CopyRequest<'a> {
     pub destination: &'a Place,
     /// Only these platforms; all there are if it is empty.
     pub platforms: &'a [Platform],
+    /// What refers to the image, too: signatures, bills of materials. Between registries only.
+    pub referrers: bool,
 }
 
 /// What was copied.
@@ -40,6 +43,8 @@ pub struct Copied {
     pub platforms: Vec<Platform>,
     /// Whether it is an index of ours, because it holds less than the source.
     pub subset: bool,
+    /// Manifests that refer to it and were copied with it.
+    pub referrers: usize,
     /// What the registry has now, where the destination is one.
     #[serde(flatten)]
     pub receipt: Option<PushReceipt>,
@@ -71,6 +76,11 @@ pub async fn copy(
         let message = format!("`{}`: what is copied decides the digest, name a tag", request.destination);
         return Err(RunError::BadName { message });
     }
+    let between_registries = matches!((request.source, request.destination), (Place::Registry(_), Place::Registry(_)));
+    if request.referrers && !between_registries {
+        let message = "referrers are copied from a registry to a registry: layouts and files have no place for them";
+        return Err(RunError::BadName { message: message.to_owned() });
+    }
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
     let staging = {
@@ -82,9 +92,18 @@ pub async fn copy(
         () = cancel.cancelled() => return Err(RunError::Cancelled),
         found = find(request, &staging, client) => found?,
     };
+    let mut referrers = 0;
     let receipt = match request.destination {
         Place::Registry(reference) => {
-            Some(Box::pin(to_registry(&found, reference, &staging, state, client, events, cancel)).await?)
+            let mut beside = Vec::new();
+            if let Some(upstream) = found.upstream.as_ref().filter(|_| request.referrers) {
+                let (from, to) = (upstream.repository(), reference.repository());
+                let component = component_of(reference);
+                let all = Referrers { client, from, to, component, staging: &staging };
+                (beside, referrers) = all.items(Arc::clone(&found.blobs), found.root.descriptor.clone()).await?;
+            }
+            let to = (reference, beside);
+            Some(Box::pin(to_registry(&found, to, &staging, state, client, events, cancel)).await?)
         }
         local => {
             tokio::select! {
@@ -96,7 +115,7 @@ pub async fn copy(
         }
     };
     let Found { root, subset, platforms, .. } = found;
-    Ok(Copied { digest: root.descriptor.digest, platforms, subset, receipt })
+    Ok(Copied { digest: root.descriptor.digest, platforms, subset, referrers, receipt })
 }
 
 /// The image with all its manifests, cut down to the platforms that are wanted.
@@ -198,7 +217,7 @@ async fn keep_nodes(fetcher: &Fetcher, reference: &Reference, root: Fetched) -> 
 
 async fn to_registry(
     found: &Found,
-    reference: &Reference,
+    (reference, beside): (&Reference, Vec<ReleaseItem>),
     staging: &Layout,
     state: &StateDir,
     client: &RegistryClient,
@@ -217,7 +236,8 @@ async fn to_registry(
         partial: found.subset,
     };
     let options = PushOptions { journal: Some(journal(state).await?), verify: false };
-    Ok(push_with(client, source, Release { items: vec![item] }, &options, events, cancel).await?)
+    let items = std::iter::once(item).chain(beside).collect();
+    Ok(push_with(client, source, Release { items }, &options, events, cancel).await?)
 }
 
 async fn to_disk(

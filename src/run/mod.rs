@@ -33,6 +33,7 @@ mod preflight;
 mod publish;
 mod record;
 mod recorder;
+mod referrers;
 mod release;
 mod scans;
 mod scheduler;

@@ -1,12 +1,16 @@
-use catamaran::base::Digest;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use catamaran::base::{Digest, media_type};
 use catamaran::bundle::write_bundle;
 use catamaran::event::NoEvents;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::images::Fleet;
 use crate::support::project::{Project, Ran};
 use crate::support::registry::{Make, Registry, Setup, skopeo};
+use crate::support::scripted::{Act, Login, Scripted};
 
 const UPSTREAM: &str = "dev.catamaran.upstream.digest";
 
@@ -117,6 +121,121 @@ fn within_one_registry_blobs_are_mounted_and_not_carried() {
     let moved = work.copy(&first, &registry.reference("other/web:1.0"), &[]).exits(0).json();
     assert_eq!(moved["uploaded"], 0, "{moved}");
     assert!(moved["bytes_mounted"].as_u64().expect("a number") > 0);
+}
+
+/// Stores a manifest in a registry, as any client does.
+fn put(address: &str, repository: &str, name: &str, media_type: &str, body: &str) {
+    let mut stream = TcpStream::connect(address).expect("the registry");
+    let length = body.len();
+    write!(
+        stream,
+        "PUT /v2/{repository}/manifests/{name} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
+/// A signature of `subject`; its entry in a list.
+fn sign(address: &str, subject: &Value, kind: &str, blob: &Value) -> Value {
+    // What it says is of no matter, so a blob does that is there already.
+    let part = json!({"mediaType": "application/x-part", "digest": blob["digest"], "size": blob["size"]});
+    let body = json!({
+        "schemaVersion": 2, "mediaType": media_type::MANIFEST, "artifactType": kind, "config": part, "layers": [part],
+        "subject": {"mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"]},
+        "annotations": {"for": "a test"}
+    })
+    .to_string();
+    let digest = Digest::of(&body).to_string();
+    put(address, "web", &digest, media_type::MANIFEST, &body);
+    json!({"mediaType": media_type::MANIFEST, "digest": digest, "size": body.len(), "artifactType": kind})
+}
+
+fn list_of(entry: &Value) -> String {
+    json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": [entry]}).to_string()
+}
+
+/// The image's index as a descriptor, the entry of its first platform, and a blob of that.
+fn parts(web: &str) -> (Value, Value, Value) {
+    let text = raw(&format!("docker://{web}"));
+    let index: Value = serde_json::from_str(&text).expect("JSON");
+    let root = json!({"mediaType": media_type::INDEX, "digest": Digest::of(&text).to_string(), "size": text.len()});
+    let image = index["manifests"][0].clone();
+    let name =
+        format!("docker://{}@{}", &web[..web.rfind(':').expect("a tag")], image["digest"].as_str().expect("text"));
+    let manifest: Value = serde_json::from_str(&raw(&name)).expect("JSON");
+    (root, image, manifest["config"].clone())
+}
+
+/// Whether `registry` lists `entry` under the tag of `subject`, and holds it.
+fn lists(registry: &Registry, subject: &Value, entry: &Value) {
+    let tag = subject["digest"].as_str().expect("a digest").replace(':', "-");
+    let list: Value =
+        serde_json::from_str(&raw(&format!("docker://{}", registry.reference(&format!("web:{tag}"))))).expect("JSON");
+    let shown = &list["manifests"][0];
+    assert_eq!((&shown["digest"], &shown["artifactType"]), (&entry["digest"], &entry["artifactType"]), "{list}");
+    assert_eq!(shown["annotations"]["for"], "a test");
+    let digest = entry["digest"].as_str().expect("a digest");
+    let there = raw(&format!("docker://{}@{digest}", registry.reference("web")));
+    assert_eq!(Digest::of(there).to_string(), digest, "byte for byte");
+}
+
+#[test]
+fn what_refers_to_an_image_comes_along_where_that_is_asked_for() {
+    let work = Work::new();
+    let first = Registry::start(Make::Reference, &Setup::default());
+    let second = Registry::start(Make::Debian, &Setup::default());
+    let (from, to) = (first.reference("web:1.0"), second.reference("web:1.0"));
+    work.copy("release.tar", &from, &[]).exits(0);
+    let (root, image, blob) = parts(&from);
+    // Of the index and of an image; neither registry lists them but under their tags. One that signs a signature, too.
+    let of_index = sign(&first.address, &root, "application/x-signature", &blob);
+    let of_image = sign(&first.address, &image, "application/x-bill", &blob);
+    let of_bill = sign(&first.address, &of_image, "application/x-signature", &blob);
+    let all = [(&root, &of_index), (&image, &of_image), (&of_image, &of_bill)];
+    for (subject, entry) in all {
+        let tag = subject["digest"].as_str().expect("a digest").replace(':', "-");
+        put(&first.address, "web", &tag, media_type::INDEX, &list_of(entry));
+    }
+    let without = work.copy(&from, &second.reference("plain:1.0"), &[]).exits(0).json();
+    assert_eq!(without["referrers"], 0);
+    let copied = work.copy(&from, &to, &["--referrers"]).exits(0).json();
+    assert_eq!(copied["referrers"], 3, "{copied}");
+    for (subject, entry) in all {
+        lists(&second, subject, entry);
+    }
+    let again = work.copy(&from, &to, &["--referrers"]).exits(0).json();
+    assert_eq!(again["bytes_sent"], 0, "{again}");
+    let refused = work.copy(&from, "oci:out:web", &["--referrers"]).exits(2);
+    assert!(refused.stderr.contains("to a registry"), "{}", refused.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_lists_referrers_itself_is_asked_page_by_page() {
+    let work = Work::new();
+    let first = Scripted::start(Login::None).await;
+    let second = Registry::start(Make::Debian, &Setup::default());
+    let from = format!("{}/web:1.0", first.address);
+    work.copy("release.tar", &from, &[]).exits(0);
+    let shown = second.reference("shown:1.0");
+    work.copy("release.tar", &shown, &[]).exits(0);
+    let (root, _, blob) = parts(&shown);
+    let one = sign(&first.address, &root, "application/x-signature", &blob);
+    let two = sign(&first.address, &root, "application/x-bill", &blob);
+    let path = format!("/referrers/{}", root["digest"].as_str().expect("a digest"));
+    let kind = || ("content-type", media_type::INDEX.to_owned());
+    let next = format!("</v2/web{path}?last=1>; rel=\"next\"");
+    first.next("GET", &path, Act::Answer(200, vec![kind(), ("link", next)], list_of(&one).into_bytes()));
+    first.next("GET", "?last=1", Act::Answer(200, vec![kind()], list_of(&two).into_bytes()));
+    let to = second.reference("web:1.0");
+    let copied = work.copy(&from, &to, &["--referrers"]).exits(0).json();
+    assert_eq!(copied["referrers"], 2, "{copied}");
+    for entry in [&one, &two] {
+        let digest = entry["digest"].as_str().expect("a digest");
+        assert_eq!(Digest::of(raw(&format!("docker://{}@{digest}", second.reference("web")))).to_string(), digest);
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ async fn work(
     let (source, destination) =
         (args.source.clone().from_directory(&from), args.destination.clone().from_directory(&from));
     let client = settings.registry(Arc::clone(&events))?;
-    let request = CopyRequest { source: &source, destination: &destination, platforms: &platforms };
+    let referrers = args.referrers;
+    let request = CopyRequest { source: &source, destination: &destination, platforms: &platforms, referrers };
     // The same copy goes on in the same place, others do not meet it there.
     let key = Digest::of(format!("{source}\n{destination}\n{platforms:?}")).hex();
     let state = settings.state_of_copy(&key[..16]);
@@ -61,6 +62,9 @@ fn lines(args: &CopyArgs, copied: &Copied, verbose: bool) -> String {
     let mut text = format!("copied   {} to {}\n", args.source, args.destination);
     let subset = if copied.subset { " (a subset)" } else { "" };
     let _ = writeln!(text, "         {}  {platforms}{subset}", copied.digest);
+    if copied.referrers > 0 {
+        let _ = writeln!(text, "         {} that refer to it", copied.referrers);
+    }
     if let Some(receipt) = &copied.receipt {
         text += &receipt_lines("pushed", receipt, copied.subset, verbose);
     }

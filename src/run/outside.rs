@@ -102,7 +102,8 @@ impl Outside {
     }
 
     /// Whether the builder's own frontend does the work of the one that is named: without a network, for Docker's stable
-    /// one, which daemons have inside. Another language, or a channel with features of its own, has no such stand-in.
+    /// one, which daemons have inside. Another language, or a channel with features of its own, has no such stand-in. Nor
+    /// has one that is known by its digest: that says which frontend makes the image, and another one may make another.
     fn is_stood_in_for(&self, frontend: &Base, native: &Platform) -> bool {
         let repository = frontend.reference.repository();
         let docker = repository.host() == "docker.io" && repository.remote_path() == "docker/dockerfile";
@@ -110,7 +111,8 @@ impl Outside {
             let tag = tag.as_str();
             tag == "latest" || (tag.starts_with('1') && !tag.contains("labs") && !tag.contains("experimental"))
         });
-        self.offline && docker && stable && self.stored(frontend, native).is_none()
+        let exact = self.bases.root_of(&frontend.reference).is_some();
+        self.offline && docker && stable && !exact && self.stored(frontend, native).is_none()
     }
 
     /// The frontends of `cells` that the builder's own stands in for.
@@ -143,9 +145,11 @@ impl Outside {
         for (cell, native) in cells {
             match &cell.work {
                 CellWork::Build(build) => {
-                    for base in build.frontend.iter().chain(&build.bases) {
-                        if self.stored(base, native).is_none() && !self.is_stood_in_for(base, native) {
-                            add(self.not_here(cell, base, native));
+                    let frontend = build.frontend.iter().filter(|base| !self.is_stood_in_for(base, native));
+                    let roles = frontend.map(|base| (base, "read by the frontend"));
+                    for (base, role) in roles.chain(build.bases.iter().map(|base| (base, "made from"))) {
+                        if self.stored(base, native).is_none() {
+                            add(self.not_here(cell, base, role, native));
                         }
                     }
                     let contexts = build.contexts.iter().map(|context| &context.source);
@@ -173,17 +177,18 @@ impl Outside {
         Ok(found)
     }
 
-    fn not_here(&self, cell: &Cell, base: &Base, native: &Platform) -> RunError {
+    /// `role` says what the image is to the component.
+    fn not_here(&self, cell: &Cell, base: &Base, role: &str, native: &Platform) -> RunError {
         let platform = base.platform.as_ref().unwrap_or(native);
         let (component, reference) = (&cell.id.component, &base.reference);
         let (what, help) = if is_local(reference) {
-            let what = format!("`{component}` is made from `{reference}`, a name that only the builder may know");
+            let what = format!("`{component}` is {role} `{reference}`, a name that only the builder may know");
             (what, "name the image's registry, or the component that makes it".to_owned())
         } else if base.names_stage && self.stored.contains_key(&(reference.familiar(), platform.clone())) {
             let what = format!("`{component}` has a stage of the name of its base `{reference}`");
             (what, "give the stage another name: the base cannot be served from the layout under the same".to_owned())
         } else {
-            let what = format!("`{component}` is made from `{reference}` for {platform}, which is not in the layout");
+            let what = format!("`{component}` is {role} `{reference}` for {platform}, which is not in the layout");
             (what, PREFETCH.to_owned())
         };
         RunError::NotHere { what, help, span: Some(base.span.clone()) }

@@ -164,3 +164,48 @@ fn a_frontend_that_is_not_there_is_stood_in_for_and_that_is_said() {
     let ran = without_network(&project, &["build", "--offline", "--builder", daemon.address()]).exits(5);
     assert!(ran.stderr.contains("some/language:1"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_frontend_that_is_known_by_its_digest_is_never_stood_in_for() {
+    let digest = format!("sha256:{}", "5a".repeat(32));
+    let project = Project::with(
+        "name = \"syntax\"\nplatforms = [\"linux/amd64\"]\n[component.job]\ndockerfile = \"job/Dockerfile\"\n[component.web]\n",
+        &[
+            ("Dockerfile", "# syntax=docker/dockerfile:1\nFROM scratch\nCOPY catamaran.toml /\n"),
+            (
+                "job/Dockerfile",
+                &format!(
+                    "# check=skip=all\n# syntax=docker/dockerfile@{digest}\nFROM scratch\nCOPY catamaran.toml /\n"
+                ),
+            ),
+            (
+                "catamaran.lock",
+                &format!(
+                    "version = 1\n\n[image.\"docker.io/docker/dockerfile:1\"]\ndigest = \"{digest}\"\n\"linux/amd64\" = \"{digest}\"\n"
+                ),
+            ),
+        ],
+    );
+    let daemon = Daemon::start();
+    let ran = without_network(&project, &["build", "--offline", "--json", "--builder", daemon.address()]).exits(5);
+    let job = format!(
+        "`job` is read by the frontend `docker/dockerfile@{digest}` for linux/amd64, which is not in the layout"
+    );
+    for part in [
+        "`web` is read by the frontend `docker/dockerfile:1` for linux/amd64, which is not in the layout",
+        job.as_str(),
+        "where   Dockerfile:1:10",
+        "job/Dockerfile:2:10",
+        "run `catamaran prefetch` where there is a network",
+    ] {
+        assert!(ran.stderr.contains(part), "{part} in {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("the builder's own frontend"), "{}", ran.stderr);
+    for cell in ran.json()["cells"].as_array().expect("cells") {
+        assert_eq!((&cell["state"], &cell["log"]), (&Value::from("missing"), &Value::Null), "nothing was started");
+    }
+    // Without the lock nobody knows which one it was to be.
+    std::fs::remove_file(project.path("catamaran.lock")).expect("removable");
+    let ran = without_network(&project, &["build", "web", "--offline", "--builder", daemon.address()]).exits(0);
+    assert!(ran.stderr.contains("the builder's own frontend"), "{}", ran.stderr);
+}

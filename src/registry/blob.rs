@@ -35,7 +35,7 @@ pub(super) enum Held {
     Missing,
     /// It is there with so many bytes, which are not those of the descriptor.
     OtherSize(u64),
-    /// It does not say: some registries know no HEAD.
+    /// It does not say, neither to HEAD nor to GET.
     Unknown,
 }
 
@@ -51,7 +51,8 @@ impl RegistryClient {
         Ok(self.look_at_blob(target, descriptor, scopes).await? == Held::Whole)
     }
 
-    /// One HEAD: distribution-spec, "Checking if content exists in the registry".
+    /// One HEAD: distribution-spec, "Checking if content exists in the registry". Where that says nothing (some registries
+    /// know no HEAD: 400, 405, 501; some fail at it) the first byte is read instead.
     pub(super) async fn look_at_blob(
         &self,
         target: &Target,
@@ -62,18 +63,50 @@ impl RegistryClient {
         let url = self.url(&target.host, &target.api(&format!("blobs/{}", descriptor.digest))).await?;
         let response = match self.ask(&target.host, &Call::new(Method::HEAD, url), scopes, &action).await {
             Ok(response) => response,
-            Err(RegistryError::Refused { .. }) => return Ok(Held::Unknown),
+            Err(RegistryError::Refused { .. }) => return self.look_by_reading(target, descriptor, scopes).await,
             Err(error) => return Err(error),
         };
         match response.status().as_u16() {
-            200 => Ok(match response.content_length() {
-                Some(length) if length != descriptor.size => Held::OtherSize(length),
-                _ => Held::Whole,
-            }),
+            200 => Ok(held(response.content_length(), descriptor)),
             403 => Err(response.refused().await),
             404 => Ok(Held::Missing),
-            _ => Ok(Held::Unknown),
+            _ => {
+                // Its permit is needed for what follows.
+                response.finish().await;
+                self.look_by_reading(target, descriptor, scopes).await
+            }
         }
+    }
+
+    /// What GET says of a blob: its first byte, or only the head of the answer where a registry sends the whole.
+    pub(super) async fn look_by_reading(
+        &self,
+        target: &Target,
+        descriptor: &Descriptor,
+        scopes: &Scopes,
+    ) -> Result<Held, RegistryError> {
+        let action = format!("look into a blob in {}", target.path);
+        let url = self.url(&target.host, &target.api(&format!("blobs/{}", descriptor.digest))).await?;
+        let mut call = Call::new(Method::GET, url);
+        call.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let response = match self.ask(&target.host, &call, scopes, &action).await {
+            Ok(response) => response,
+            Err(RegistryError::Refused { .. }) => return Ok(Held::Unknown),
+            Err(error) => return Err(error),
+        };
+        Ok(match response.status().as_u16() {
+            // The connection is given up with what it would still bring.
+            200 => held(response.content_length(), descriptor),
+            206 => {
+                let found = held(total(&response), descriptor);
+                response.finish().await;
+                found
+            }
+            404 => Held::Missing,
+            // Of nothing there is no first byte.
+            416 if descriptor.size == 0 => Held::Whole,
+            _ => Held::Unknown,
+        })
     }
 
     /// Asks the registry to take the blob from `source`, a repository of the same registry.
@@ -338,6 +371,19 @@ async fn receive(
         return Err(Trouble::passing(response.wrong(reason)));
     }
     Ok(())
+}
+
+/// What it means that a blob of this size is there.
+fn held(size: Option<u64>, descriptor: &Descriptor) -> Held {
+    match size {
+        Some(size) if size != descriptor.size => Held::OtherSize(size),
+        _ => Held::Whole,
+    }
+}
+
+/// The size of the whole in a `Content-Range: bytes 5-9/10`.
+fn total(response: &Response) -> Option<u64> {
+    response.header("content-range")?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 /// The first byte of a `Content-Range: bytes 5-9/10`.

@@ -26,6 +26,8 @@ pub struct RegistryOptions {
     pub user_agent: String,
     /// Requests to one host at the same time.
     pub concurrency: usize,
+    /// Blobs above so many bytes are sent in pieces rather than in one request. At least 1.
+    pub one_request: u64,
     /// Bytes of blobs per second to and from one host; `None` for as many as there are.
     pub rate: Option<u64>,
     /// How long is too long.
@@ -56,6 +58,12 @@ pub struct RetryPolicy {
     pub longest_retry_after: Duration,
 }
 
+/// What a registry can hand on to an object store in one request (5 GiB with S3, less with none that is in use).
+///
+/// Below it one request is as good as pieces: a registry that lets an upload go on does so after a request that broke, too
+/// (the reference registry v3), and one that forgets it does so with pieces, too (docker-registry 2.8).
+const ONE_REQUEST: u64 = 5 << 30;
+
 impl RegistryOptions {
     /// Options with the given credentials and defaults for the rest.
     pub fn new(credentials: Arc<dyn CredentialSource>) -> Self {
@@ -68,6 +76,7 @@ impl RegistryOptions {
             trusted_realms: Vec::new(),
             user_agent: concat!("catamaran/", env!("CARGO_PKG_VERSION")).to_owned(),
             concurrency: 16,
+            one_request: ONE_REQUEST,
             rate: None,
             timeouts: Timeouts { connect: Duration::from_secs(10), progress: Duration::from_secs(60) },
             retry: RetryPolicy {
@@ -86,6 +95,7 @@ impl fmt::Debug for RegistryOptions {
             .field("extra_ca", &self.extra_ca)
             .field("plain_http", &self.plain_http)
             .field("concurrency", &self.concurrency)
+            .field("one_request", &self.one_request)
             .field("timeouts", &self.timeouts)
             .field("retry", &self.retry)
             .finish_non_exhaustive()

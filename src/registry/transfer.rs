@@ -209,12 +209,20 @@ impl Transfer {
             now
         };
         let again = at_once(sent.into_values().collect(), |(target, blob)| async move {
-            if matches!(self.look_again(&target, &blob).await?, Held::Whole | Held::Unknown) {
+            if self.look_again(&target, &blob).await? == Held::Whole {
                 return Ok(false);
             }
             self.again(&target, &blob).await?;
             match self.look_again(&target, &blob).await? {
-                Held::Whole | Held::Unknown => Ok(true),
+                Held::Whole => Ok(true),
+                Held::Unknown => Err(RegistryError::Protocol {
+                    host: target.host.name.clone(),
+                    action: format!("look for the blob `{}` in `{}`", blob.digest, target.shown()),
+                    reason:
+                        "it took it and answers neither HEAD nor GET for it, so that nobody knows whether it is there; \
+                             no tag was moved"
+                            .to_owned(),
+                }),
                 Held::OtherSize(found) => Err(RegistryError::Integrity {
                     what: format!("blob `{}` of `{}`", blob.digest, target.shown()),
                     reason: format!(
@@ -249,7 +257,8 @@ impl Transfer {
             }
             wait = wait.saturating_mul(2).min(retry.longest_wait);
         }
-        self.client.look_at_blob(target, blob, &scopes).await
+        // Whoever can be read is there, whatever HEAD says.
+        self.client.look_by_reading(target, blob, &scopes).await
     }
 
     /// Makes sure that a repository has a blob: mounted from `source`, found there, or sent.

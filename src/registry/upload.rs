@@ -37,7 +37,7 @@ pub(super) struct Standing {
 /// How an upload has gone so far.
 struct Course {
     tries: Tries,
-    /// Bytes per request, once the whole was found to be too much for one.
+    /// Bytes per request, where the whole is too much for one: by its size, or as it turned out.
     piece: Option<u64>,
     /// The registry said once that the bytes were wrong.
     judged_wrong: bool,
@@ -73,12 +73,14 @@ impl RegistryClient {
     /// distribution-spec, "Pushing a blob monolithically": POST for a session, then one PUT with the digest. If that breaks,
     /// the registry is asked whether the blob arrived all the same, then where it stands ("Getting upload status"), and the
     /// rest goes out in pieces from that byte; from the beginning only where it has forgotten. Pieces are also what is used
-    /// where one request is too much (413). Each byte that arrives is progress, so a way that breaks every few seconds
+    /// where one request is too much: for [`super::RegistryOptions::one_request`], or for the registry (413). Each byte that arrives is progress, so a way that breaks every few seconds
     /// still leads to the end; a registry that forgets an upload with its connection gets a bounded number of tries.
     pub(super) async fn upload(&self, upload: &Upload<'_>, session: Option<Url>) -> Result<(), RegistryError> {
         let scopes = Scopes::push(&upload.target.path);
         let tries = Tries::new(self.options().retry);
-        let mut course = Course { tries, piece: None, judged_wrong: false, farthest: 0 };
+        let most = self.options().one_request;
+        let piece = (upload.descriptor.size > most).then_some(most.clamp(1, LARGEST));
+        let mut course = Course { tries, piece, judged_wrong: false, farthest: 0 };
         let mut standing = self.where_to_begin(upload, session, &scopes).await?;
         if let Some(current) = &standing {
             upload.sessions.open(upload.target, upload.descriptor, &current.session)?;

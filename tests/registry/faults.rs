@@ -378,6 +378,32 @@ async fn a_registry_that_knows_no_head() {
     let case = Case::new().await;
     case.registry.always("HEAD", "", plain(405));
     case.arrives().await;
+    let again = case.push().await.expect("pushed again");
+    assert_eq!(again.bytes_sent, 0, "the first byte of a blob proves that it is there: {again:?}");
+}
+
+#[tokio::test]
+async fn what_head_does_not_show_a_first_byte_proves() {
+    for status in [404, 405] {
+        let case = Case::new().await;
+        case.registry.always("HEAD", "/blobs/", plain(status));
+        case.arrives().await;
+        let reads =
+            case.registry.seen().into_iter().filter(|seen| seen.method == "GET" && seen.target.contains(&sent(&case)));
+        let ranges: Vec<bool> =
+            reads.map(|seen| seen.headers.get("range").is_some_and(|range| range == "bytes=0-0")).collect();
+        assert!(ranges.contains(&true) && !ranges.contains(&false), "{status}: {ranges:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_neither_head_nor_get_shows_is_not_believed() {
+    for (get, words) in [(404, "it took it twice and does not hold it"), (501, "neither HEAD nor GET")] {
+        let case = Case::new().await;
+        case.registry.always("HEAD", "/blobs/", plain(405));
+        case.registry.always("GET", &sent(&case), plain(get));
+        case.fails(ErrorClass::Refused, words).await;
+    }
 }
 
 #[tokio::test]
@@ -479,6 +505,28 @@ async fn the_least_size_of_a_chunk_is_kept_to_whoever_opened_the_session() {
     let ranges: Vec<String> =
         patches.map(|seen| seen.headers["content-range"].to_str().expect("text").to_owned()).collect();
     assert_eq!(ranges, ["0-1499999", "1500000-2097151"], "half of it would be less than the registry takes");
+}
+
+#[tokio::test]
+async fn a_blob_above_the_limit_of_one_request_is_sent_in_chunks() {
+    for (limit, least, expected) in [
+        (1 << 20, None, &["0-1048575", "1048576-2097151"][..]),
+        (1_500_000, None, &["0-1499999", "1500000-2097151"]),
+        // The registry wants larger ones.
+        (1 << 20, Some("1200000"), &["0-1199999", "1200000-2097151"]),
+        (2 << 20, None, &[]),
+    ] {
+        let mut case = Case::new().await;
+        case.options.one_request = limit;
+        if let Some(least) = least {
+            case.registry.always("POST", "/blobs/uploads/", Act::Header("oci-chunk-min-length", least.to_owned()));
+        }
+        case.arrives().await;
+        let patches = case.registry.seen().into_iter().filter(|seen| seen.method == "PATCH" && seen.status == 202);
+        let ranges: Vec<String> =
+            patches.map(|seen| seen.headers["content-range"].to_str().expect("text").to_owned()).collect();
+        assert_eq!(ranges, expected, "{limit} {least:?}");
+    }
 }
 
 #[tokio::test]
@@ -640,7 +688,7 @@ fn sent(case: &Case) -> String {
 #[tokio::test]
 async fn a_blob_that_is_taken_and_not_held_is_an_error() {
     let case = Case::new().await;
-    case.registry.always("HEAD", &sent(&case), coded(404, "BLOB_UNKNOWN"));
+    case.registry.always("", &sent(&case), coded(404, "BLOB_UNKNOWN"));
     let error = case.fails(ErrorClass::Refused, "it took it twice and does not hold it").await;
     for part in [case.registry.address.as_str(), "fleet/base", &case.shared.to_string(), "2097152 bytes"] {
         assert!(error.to_string().contains(part), "{part}: {error}");

@@ -53,6 +53,12 @@ async fn an_authority_of_one_host_is_trusted_for_that_host() {
     let receipt = pushed(&options, &registry.address, &["nginx"]).await.expect("pushed");
     // The independent reader is given the authority too.
     assert_eq!(receipt.repositories[0].tags[0].confirmed, Confirmation::IndependentReader);
+    // What offers HTTP/2 gets it, with every request of ours; the log has each with its protocol and who asked.
+    let log = registry.log();
+    let ours = |line: &&str| line.contains("/v2/") && line.contains("\"catamaran/");
+    let (second, other_versions): (Vec<&str>, Vec<&str>) =
+        log.lines().filter(ours).partition(|line| line.contains(" HTTP/2.0\""));
+    assert!(second.len() > 10 && other_versions.is_empty(), "{second:?} {other_versions:?}");
     let error = pushed(&options, &other.address, &["nginx"]).await.expect_err("nobody said anything of this one");
     assert_eq!(error.class(), ErrorClass::Network, "{error}");
 }

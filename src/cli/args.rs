@@ -154,6 +154,31 @@ impl Command {
     pub(super) const fn only_reads(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Why(_) | Self::Explain(_) | Self::Schema)
     }
+
+    /// Whether stderr is to be a stream of events for a program.
+    pub(super) fn streams(&self) -> bool {
+        let progress = match self {
+            Self::Build(args) => &args.progress,
+            Self::Prefetch(args) => &args.progress,
+            Self::Push(args) => &args.progress,
+            Self::Export(args) => &args.progress,
+            Self::Import(args) => &args.progress,
+            Self::Copy(args) => &args.progress,
+            Self::Init
+            | Self::Plan(_)
+            | Self::Check(_)
+            | Self::Lock(_)
+            | Self::Why(_)
+            | Self::Status(_)
+            | Self::Verify(_)
+            | Self::Logs(_)
+            | Self::Report(_)
+            | Self::Metadata(_)
+            | Self::Explain(_)
+            | Self::Schema => return false,
+        };
+        progress.progress == ProgressKind::Json
+    }
 }
 
 /// Which cells.

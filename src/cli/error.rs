@@ -60,6 +60,9 @@ pub(super) enum CliError {
     /// The surroundings of the process cannot be read.
     #[error("cannot find the working directory")]
     Surroundings(#[source] io::Error),
+    /// A result has nowhere to go.
+    #[error("cannot write the result")]
+    Unwritten(#[source] io::Error),
     /// Another room's error.
     #[error(transparent)]
     Room(Box<dyn Failure>),
@@ -86,7 +89,7 @@ impl Failure for CliError {
             | Self::NotAllowed { .. }
             | Self::Unknown { .. } => ErrorClass::Config,
             Self::Absent { .. } => ErrorClass::Incomplete,
-            Self::Surroundings(_) | Self::Unusable { .. } => ErrorClass::Disk,
+            Self::Surroundings(_) | Self::Unusable { .. } | Self::Unwritten(_) => ErrorClass::Disk,
             Self::Room(error) => error.class(),
         }
     }
@@ -102,9 +105,11 @@ impl Failure for CliError {
             Self::Unknown { help, .. } => help.clone(),
             Self::Absent { help, .. } => Some(help.clone()),
             Self::Room(error) => error.help(),
-            Self::NoDirectory { .. } | Self::Certificates { .. } | Self::Surroundings(_) | Self::Unusable { .. } => {
-                None
-            }
+            Self::NoDirectory { .. }
+            | Self::Certificates { .. }
+            | Self::Surroundings(_)
+            | Self::Unusable { .. }
+            | Self::Unwritten(_) => None,
         }
     }
 

@@ -40,9 +40,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let environment = match Environment::read() {
         Ok(environment) => environment,
         Err(source) => {
-            let style = crate::report::Style::plain("/");
-            let console = Console { out: style.clone(), err: style };
-            return ExitCode::from(console.fail(&CliError::Surroundings(source)));
+            return ExitCode::from(Console::unknowing().fail(&CliError::Surroundings(source)));
         }
     };
     // The one TLS implementation of the process; a second installation would be refused, and there is none.
@@ -50,6 +48,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Arguments { global, command } = arguments;
     let settings = Settings::new(global, environment);
     let console = Console::new(&settings.environment, &settings.root());
+    // Before anything else can be told: whoever reads a stream of events reads nothing but that.
+    let console = if command.streams() { console.streaming() } else { console };
     ExitCode::from(on_runtime(&settings, command, &console))
 }
 

@@ -25,7 +25,11 @@ pub(super) fn listen(console: Console, at_once: bool) -> CancellationToken {
             }
             if first {
                 cancel.cancel();
-                console.tell("catamaran: stopping; once more to stop at once\n");
+                let text = "stopping; once more to stop at once";
+                match console.stream() {
+                    Some(_) => console.warn(text),
+                    None => console.tell(&format!("catamaran: {text}\n")),
+                }
             }
         }
         end_now();

@@ -1,11 +1,11 @@
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::diagnostic::last_advice;
+use super::stream::seconds;
 use crate::base::{CellState, ComponentName, Failure, Warning};
 use crate::catalogue;
 use crate::plan::{CellWork, ComponentKind, NeedReason, Plan, PlannedService, Readiness, ServicePort};
@@ -36,7 +36,7 @@ struct CellDocument {
 }
 
 /// An error in a document.
-fn error_document(error: &dyn Failure) -> Value {
+pub(super) fn error_document(error: &dyn Failure) -> Value {
     let span = error.span();
     let excerpt = error.excerpt();
     let known = catalogue::explain(error);
@@ -52,19 +52,6 @@ fn error_document(error: &dyn Failure) -> Value {
         "exit_code": error.exit_code(),
         "output": error.output(),
     })
-}
-
-/// An error as one line of a stream of events: `--progress json`.
-pub fn error_line(error: &dyn Failure, cell: Option<&crate::base::CellId>) -> String {
-    let mut document = json!({
-        "event": "error",
-        "component": cell.map(|cell| &cell.component),
-        "platform": cell.map(|cell| &cell.platform),
-    });
-    if let (Some(line), Value::Object(mut members)) = (document.as_object_mut(), error_document(error)) {
-        line.append(&mut members);
-    }
-    format!("{document}\n")
 }
 
 fn cell_document(cell: &CellReport) -> CellDocument {
@@ -89,11 +76,6 @@ fn index_document(index: &IndexReport) -> Value {
         "digest": index.digest,
         "platforms": index.platforms,
     })
-}
-
-/// Milliseconds are as exact as anybody needs, and as short as a document should be.
-fn seconds(took: Duration) -> f64 {
-    (took.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn shown(path: &Path) -> String {

@@ -5,6 +5,7 @@
 //! asks nobody for more than it was handed.
 
 mod diagnostic;
+mod findings;
 mod json;
 mod known;
 mod metadata;
@@ -12,19 +13,22 @@ mod page;
 mod plan;
 mod plan_views;
 mod progress;
+mod stream;
 mod style;
 mod summary;
 mod table;
 mod why;
 
 pub use diagnostic::{Diagnostic, render_all, render_error};
-pub use json::{Delivered, build_document, error_line, plan_document, status_document};
+pub use findings::findings_text;
+pub use json::{Delivered, build_document, plan_document, status_document};
 pub use known::{entry_lines, entry_text};
 pub use metadata::{buildx_metadata, metadata_document};
 pub use page::run_page;
 pub use plan::{plan_table, warnings_text};
 pub use plan_views::{explain_table, plan_dot, plan_mermaid, vars_table};
 pub use progress::{EventLines, Folds, Live, Plain, Progress, TerminalSize, View};
+pub use stream::{error_lines, finding_line, stream_head, warning_line};
 pub use style::{Style, Tone, counted, duration};
 pub use summary::job_summary;
 pub use table::{matrix_sentence, matrix_table, status_sentence};

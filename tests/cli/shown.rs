@@ -1,11 +1,12 @@
 //! What a build leaves for people and programs that were not there: logs, metadata, summary, annotations, events.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::project::{Project, SHELL};
+use crate::support::project::{Project, Ran, SHELL};
 
 const CONFIG: &str = "name = \"demo\"\nplatforms = [\"linux/amd64\"]\nregistry = [\"registry.example.com/x\"]\n\
     [component.base]\ndockerfile = \"base/Dockerfile\"\n[component.web]\ndockerfile = \"web/Dockerfile\"\n\
@@ -61,21 +62,100 @@ fn github_shows_groups_annotations_and_a_summary() {
     assert!(summary.contains("| bad | **failed** |") && summary.contains("> 6 | COPY requirments.txt /"), "{summary}");
 }
 
-#[test]
-fn progress_json_is_one_object_a_line_to_the_end() {
-    let project = project();
-    let ran = project.run(&["build", "--progress", "json", "--builder", Daemon::shared().address()]).exits(3);
-    let lines: Vec<Value> = ran
-        .stderr
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect();
-    assert_eq!(lines[0], serde_json::json!({"event": "stream", "schema": "catamaran/progress/v1"}));
+/// The lines of `--progress json`: each an object, the head first and once, every kind of event documented.
+fn stream(ran: &Ran) -> Vec<Value> {
+    let parsed = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let lines: Vec<Value> = ran.stderr.lines().map(parsed).collect();
+    let heads = lines.iter().filter(|line| line["event"] == "stream").count();
+    assert_eq!((heads, &lines[0]), (1, &json!({"event": "stream", "schema": "catamaran/progress/v1"})));
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/progress.md")).expect("the page");
     for line in &lines {
         let event = line["event"].as_str().expect("an event");
         assert!(page.contains(&format!("`{event}`")), "{event} is not in docs/progress.md");
     }
+    lines
+}
+
+/// No builder is there.
+const NOWHERE: &str = "unix:///nowhere.sock";
+
+/// The program as [`Project::command`] has it, with a limit of open files that is worth a word.
+fn with_few_files(project: &Project, arguments: &[&str]) -> Command {
+    let program = project.command(arguments);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 512 && exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    command.current_dir(project.root());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+fn texts<'a>(lines: &'a [Value], event: &str) -> Vec<&'a str> {
+    let these = lines.iter().filter(|line| line["event"] == event);
+    these.filter_map(|line| line["text"].as_str().or(line["message"].as_str())).collect()
+}
+
+#[test]
+fn progress_json_tells_as_an_event_why_a_command_did_not_start() {
+    let project = project();
+    let told = |arguments: &[&str], code: i32, class: &str| {
+        let ran = project.run(arguments).exits(code);
+        let lines = stream(&ran);
+        let last = lines.last().expect("a line").clone();
+        assert_eq!((last["event"].as_str(), last["class"].as_str()), (Some("error"), Some(class)), "{last}");
+        last
+    };
+    let unknown = told(&["build", "nothing", "--progress", "json"], 2, "config");
+    assert!(unknown["message"].as_str().is_some_and(|text| text.contains("`nothing`")), "{unknown}");
+    told(&["build", "--json", "nothing", "--progress", "json"], 2, "config");
+    told(&["push", "--progress", "json"], 4, "incomplete");
+    told(&["push", "--dry-run", "--progress", "json"], 4, "incomplete");
+    told(&["export", "x.tar", "--progress", "json"], 4, "incomplete");
+    told(&["copy", "oci:nowhere", "oci:elsewhere", "--progress", "json"], 4, "incomplete");
+    told(&["import", "none.tar", "--to", "127.0.0.1:1/x", "--progress", "json"], 1, "disk");
+    project.write("catamaran.toml", "name = \"demo\"\nplatform = 3\n");
+    let wrong = told(&["build", "--progress", "json"], 2, "config");
+    assert_eq!(wrong["line"], 2, "{wrong}");
+    told(&["prefetch", "--progress", "json"], 2, "config");
+}
+
+#[test]
+fn progress_json_has_the_warnings_before_and_after_a_run_as_events() {
+    // The tag is not the one that the project gives: told before anything starts.
+    let project = Project::with_shell(
+        &CONFIG.replace("[component.bad]\ndockerfile = \"bad/Dockerfile\"\n", ""),
+        &[("base/Dockerfile", SHELL), ("web/Dockerfile", "FROM registry.example.com/x/base:other\n")],
+    );
+    // Neither the record of the run nor the summary of the job can be written.
+    project.write(".catamaran/runs", "in the way");
+    let mut command = with_few_files(&project, &["build", "--progress", "json", "--builder", NOWHERE]);
+    command.env("GITHUB_STEP_SUMMARY", project.path("none/summary.md")).env("GITHUB_WORKSPACE", project.root());
+    let ran = project.ran(&command.output().expect("it runs")).exits(8);
+    let lines = stream(&ran);
+    let warnings = texts(&lines, "warning");
+    for part in ["registry.example.com/x/base:other", "files: only 512 files", "runs", "cannot write the job's summary"]
+    {
+        assert!(warnings.iter().any(|text| text.contains(part)), "{part}: {warnings:#?}");
+    }
+    let files = lines.iter().find(|line| line["text"].as_str().is_some_and(|text| text.starts_with("files: ")));
+    assert!(files.is_some_and(|line| line["help"].is_string() && line["seconds"].is_f64()), "{files:?}");
+    assert!(texts(&lines, "error").iter().any(|text| text.contains("nowhere.sock")), "{lines:#?}");
+
+    // The same for people: the finding as `check` shows it.
+    let mut command = with_few_files(&project, &["build", "--builder", NOWHERE]);
+    let ran = project.ran(&command.output().expect("it runs")).exits(8);
+    assert!(ran.stderr.contains("\nwarn  files    only 512 files may be open at once"), "{}", ran.stderr);
+}
+
+#[test]
+fn progress_json_is_one_object_a_line_to_the_end() {
+    let project = project();
+    let ran = project.run(&["build", "--progress", "json", "--builder", Daemon::shared().address()]).exits(3);
+    let lines = stream(&ran);
     let last = lines.last().expect("a line");
     assert_eq!((last["event"].as_str(), last["component"].as_str()), (Some("error"), Some("bad")));
     assert_eq!((last["id"].as_str(), last["line"].as_u64()), (Some("C403"), Some(6)));
@@ -83,12 +163,7 @@ fn progress_json_is_one_object_a_line_to_the_end() {
     // The second run knows how long cells took.
     project.write("base/Dockerfile", &format!("{SHELL}# changed\n"));
     let ran = project.run(&["build", "--progress", "json", "--builder", Daemon::shared().address()]).exits(3);
-    let expected: Value = ran
-        .stderr
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-        .find(|line| line["event"] == "expected")
-        .expect("an estimate");
+    let expected = stream(&ran).into_iter().find(|line| line["event"] == "expected").expect("an estimate");
     let named: BTreeSet<&str> =
         expected["cells"].as_array().expect("cells").iter().filter_map(|cell| cell["component"].as_str()).collect();
     assert_eq!(named, BTreeSet::from(["base", "web"]));

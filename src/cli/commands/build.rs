@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::export::{bundle_line, bundle_warnings};
-use super::push::{pushed_lines, tell_warnings};
+use super::export::bundle_line;
+use super::push::{pushed_lines, tell_all, tell_warnings};
 use super::watch::watch;
 use crate::base::{CellState, Failure};
 use crate::bundle::check_destination;
-use crate::cli::args::{BuildArgs, ProgressKind};
+use crate::cli::args::BuildArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::settings::Plans;
@@ -17,8 +17,8 @@ use crate::cli::{Console, Settings};
 use crate::event::{Event, EventSink};
 use crate::plan::{Plan, Selection};
 use crate::report::{
-    Delivered, Diagnostic, build_document, buildx_metadata, duration, error_line, job_summary, matrix_sentence,
-    matrix_table, render_all, render_error, warnings_text,
+    Delivered, Diagnostic, build_document, buildx_metadata, duration, job_summary, matrix_sentence, matrix_table,
+    render_all, render_error,
 };
 use crate::run::{
     self, BuildOptions, ExportRequest, Exported, OnFailure, Outcome, Published, PushRequest, Recorder, RunError,
@@ -37,11 +37,8 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
             return console.fail(&error);
         }
     };
-    console.tell(&warnings_text(&plans.asked.warnings, &console.err));
-    for finding in run::at_start(&plans.asked, &state) {
-        let fix = finding.fix.map(|fix| format!("; {fix}")).unwrap_or_default();
-        console.tell(&format!("warning: {}: {}{fix}\n", finding.subject, finding.text));
-    }
+    console.warn_of(&plans.asked.warnings);
+    console.tell_findings(&run::at_start(&plans.asked, &state));
     let progress = watch(settings, args.progress.progress, console);
     let recorder = Arc::new(Recorder::new(progress.clone(), &plans.asked, &state));
     let events: Arc<dyn EventSink> = recorder.clone();
@@ -49,10 +46,9 @@ pub(super) async fn build(settings: &Settings, args: BuildArgs, console: &Consol
     progress.close();
     leave(settings, &args, &plans, &state, &recorder, &mut done, console);
     let code = done.code();
-    let stream = args.progress.progress == ProgressKind::Json;
     if settings.json {
         console.print(&done.document(code));
-        done.tell_failures(stream, console, None);
+        done.tell_failures(console, None);
     } else {
         done.show(&args, settings.verbose, console, code);
     }
@@ -73,7 +69,7 @@ fn leave(
         && let Err(error) = recorder.finish(&done.outcome, &plans.asked, state)
     {
         // What was built is there all the same; only the story of it is not.
-        console.tell(&format!("warning: {}\n", crate::base::Printable(&error.to_string())));
+        console.warn(&error.to_string());
     }
     if let Some(file) = &args.metadata_file {
         let matrix = &done.outcome.matrix;
@@ -83,10 +79,7 @@ fn leave(
             done.error.get_or_insert(RunError::State { action: "write", path, source });
         }
     }
-    // A stream of JSON is for a program: nothing but JSON is in it that can be left out.
-    if args.progress.progress != ProgressKind::Json
-        && let Some(workspace) = settings.environment.github_workspace()
-    {
+    if let Some(workspace) = settings.environment.github_workspace() {
         let told: String =
             done.outcome.failures.iter().map(|one| Diagnostic::of_cell(one).annotation(&workspace)).collect();
         console.tell(&told);
@@ -95,7 +88,7 @@ fn leave(
         let text = job_summary(&done.outcome, &done.deliveries(console), &console.err);
         let written = std::fs::File::options().create(true).append(true).open(&path);
         if let Err(error) = written.and_then(|mut file| file.write_all(text.as_bytes())) {
-            console.tell(&format!("warning: cannot write the job's summary `{}`: {error}\n", path.display()));
+            console.warn(&format!("cannot write the job's summary `{}`: {error}", path.display()));
         }
     }
 }
@@ -260,13 +253,12 @@ impl Done {
     /// The matrix, then what went wrong, then the sentence that a reader in a hurry looks for: every run ends so, also one
     /// that did not come to its cells.
     fn show(&self, args: &BuildArgs, verbose: bool, console: &Console, code: u8) {
-        let stream = args.progress.progress == ProgressKind::Json;
         let matrix = &self.outcome.matrix;
         if matrix.cells.is_empty() {
-            return self.tell_failures(stream, console, Some(code));
+            return self.tell_failures(console, Some(code));
         }
         console.print(&matrix_table(matrix, &console.out));
-        self.tell_failures(stream, console, None);
+        self.tell_failures(console, None);
         let right = if code == exit::DONE { duration(self.outcome.took) } else { format!("exit {code}") };
         let mut text = String::from("\n");
         text.push_str(&matrix_sentence(matrix, &right, &console.out));
@@ -283,7 +275,7 @@ impl Done {
             text.push_str("No bundle was written.\n");
         }
         if let Some(bundle) = &self.bundle {
-            console.tell(&bundle_warnings(&bundle.report));
+            tell_all(&bundle.report.warnings, console);
         }
         console.print(&text);
     }
@@ -304,29 +296,35 @@ impl Done {
 
     /// The same as [`Done::tell_failures`], for programs: an object a line.
     fn stream_failures(&self, console: &Console) {
+        if let Some(text) = self.interruption() {
+            console.warn(&text);
+        }
         for failure in &self.outcome.failures {
-            console.tell(&error_line(failure, Some(&failure.cell)));
+            console.stream_error(failure, Some(&failure.cell));
         }
         for error in [&self.outcome.error, &self.error].into_iter().flatten() {
-            for error in std::iter::once(error as &dyn Failure).chain(error.others()) {
-                console.tell(&error_line(error, None));
-            }
+            console.stream_error(error, None);
         }
     }
 
+    /// That somebody stopped the run, and what it came to.
+    fn interruption(&self) -> Option<String> {
+        let cancelled = self.outcome.matrix.count(CellState::Cancelled);
+        let rest = if cancelled > 0 { format!("; {cancelled} cells were cancelled") } else { String::new() };
+        self.outcome.interrupted.then(|| format!("interrupted{rest}"))
+    }
+
     /// The root causes, then what went wrong beside the cells. What was blocked or cancelled is only counted.
-    fn tell_failures(&self, stream: bool, console: &Console, code: Option<u8>) {
-        if stream {
+    fn tell_failures(&self, console: &Console, code: Option<u8>) {
+        if console.stream().is_some() {
             return self.stream_failures(console);
         }
         let failures: Vec<Diagnostic> = self.outcome.failures.iter().map(Diagnostic::of_cell).collect();
         if !failures.is_empty() {
             console.tell(&format!("\n{}", render_all(&failures, &console.err, None)));
         }
-        let cancelled = self.outcome.matrix.count(CellState::Cancelled);
-        if self.outcome.interrupted {
-            let rest = if cancelled > 0 { format!("; {cancelled} cells were cancelled") } else { String::new() };
-            console.tell(&format!("interrupted{rest}\n"));
+        if let Some(text) = self.interruption() {
+            console.tell(&format!("{text}\n"));
         }
         for error in [&self.outcome.error, &self.error].into_iter().flatten() {
             let text = if let Some(code) = code {

@@ -4,17 +4,14 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::{CellId, ErrorClass, Printable};
+use crate::base::ErrorClass;
 use crate::cli::args::CheckArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::event::{EventSink, NoEvents};
-use crate::report::{Tone, counted};
+use crate::report::{counted, findings_text};
 use crate::run::{self, Finding, Level, PreflightRequest};
-
-/// Cells of one finding that are named; the rest is counted. `--json` names all.
-const NAMED: usize = 4;
 
 /// `catamaran check`: what can be known to fail before the first solve. Nothing is built; a builder that had to be started
 /// is stopped again.
@@ -61,38 +58,10 @@ async fn look(settings: &Settings, args: &CheckArgs) -> Result<Vec<Finding>, Cli
 }
 
 fn shown(findings: &[Finding], code: u8, console: &Console) -> String {
-    let style = &console.out;
-    let mut text = String::new();
-    let width = findings.iter().map(|finding| finding.subject.chars().count()).max().unwrap_or_default().clamp(7, 28);
-    for finding in findings {
-        let word = match finding.level {
-            Level::Fine => style.paint(Tone::Good, "ok  "),
-            Level::Note => style.paint(Tone::Faint, "note"),
-            Level::Warning => style.paint(Tone::Warn, "warn"),
-            Level::Error(_) => style.paint(Tone::Bad, "FAIL"),
-        };
-        let _ =
-            writeln!(text, "{word}  {:<width$}  {}", Printable(&finding.subject).to_string(), Printable(&finding.text));
-        let at = width + 8;
-        if finding.level != Level::Fine && !finding.cells.is_empty() {
-            let _ = writeln!(text, "{:at$}cells: {}", "", named(&finding.cells));
-        }
-        for (number, line) in finding.fix.iter().flat_map(|fix| fix.lines()).enumerate() {
-            let mark = if number == 0 { "fix: " } else { "     " };
-            let _ = writeln!(text, "{:at$}{mark}{}", "", Printable(line));
-        }
-    }
+    let mut text = findings_text(findings, &console.out);
     let problems = findings.iter().filter(|finding| finding.is_error()).count();
     let exit = if code == exit::DONE { String::new() } else { format!("  exit {code}") };
     let _ = writeln!(text, "{}. Nothing was built.{exit}", counted(problems, "problem", "problems"));
-    text
-}
-
-fn named(cells: &[CellId]) -> String {
-    let mut text = cells.iter().take(NAMED).map(CellId::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(rest) = cells.len().checked_sub(NAMED).filter(|rest| *rest > 0) {
-        let _ = write!(text, " and {rest} more");
-    }
     text
 }
 

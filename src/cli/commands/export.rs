@@ -4,11 +4,10 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::push::subset_line;
+use super::push::{subset_line, tell_all};
 use super::watch::watch;
 use super::why::outdated;
-use crate::base::{ByteSize, Printable};
-use crate::bundle::BundleReport;
+use crate::base::ByteSize;
 use crate::cli::args::{ExportArgs, SelectArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
@@ -26,7 +25,7 @@ pub(super) async fn export(settings: &Settings, args: ExportArgs, console: &Cons
     progress.close();
     match result {
         Ok(exported) => {
-            console.tell(&bundle_warnings(&exported.report));
+            tell_all(&exported.report.warnings, console);
             let text = if settings.json { document(&exported) } else { bundle_line(&exported, &console.out) };
             console.print(&text);
             exit::DONE
@@ -98,12 +97,4 @@ pub(super) fn bundle_line(exported: &Exported, style: &Style) -> String {
         let _ = write!(text, "\n         INCOMPLETE: lacks {missing}");
     }
     text + "\n" + &subset_line(&exported.extent)
-}
-
-pub(super) fn bundle_warnings(report: &BundleReport) -> String {
-    let mut text = String::new();
-    for warning in &report.warnings {
-        let _ = writeln!(text, "warning: {}", Printable(warning));
-    }
-    text
 }

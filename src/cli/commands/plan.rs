@@ -3,7 +3,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::plan::{Plan, bake_document, explain};
-use crate::report::{explain_table, plan_document, plan_dot, plan_mermaid, plan_table, vars_table, warnings_text};
+use crate::report::{explain_table, plan_document, plan_dot, plan_mermaid, plan_table, vars_table};
 
 /// `catamaran plan`: the resolved matrix, or one view of it; nothing is contacted.
 pub(super) fn plan(settings: &Settings, args: &PlanArgs, console: &Console) -> u8 {
@@ -37,7 +37,7 @@ fn text(settings: &Settings, args: &PlanArgs, console: &Console) -> Result<Strin
         }
         return Ok(explain_table(&found, &console.out));
     }
-    console.tell(&warnings_text(&plan.warnings, &console.err));
+    console.warn_of(&plan.warnings);
     if args.print.is_some() {
         // A `Value` has string keys and finite numbers only: nothing in it can fail to be written.
         return Ok(serde_json::to_string_pretty(&bake_document(&project, &plan)).unwrap_or_default() + "\n");

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::watch;
 use super::why::outdated;
-use crate::base::{ByteSize, Printable};
+use crate::base::ByteSize;
 use crate::cli::args::PushArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
@@ -132,7 +132,7 @@ pub(super) fn tell_warnings(published: &Published, console: &Console) {
 
 pub(super) fn tell_all(warnings: &[String], console: &Console) {
     for warning in warnings {
-        console.tell(&format!("warning: {}\n", Printable(warning)));
+        console.warn(warning);
     }
 }
 

@@ -22,9 +22,8 @@ pub(super) fn status(settings: &Settings, args: &SelectArgs, console: &Console) 
     let table = matrix_table(&matrix, &console.out);
     console.print(&format!("{table}\n{}", status_sentence(&matrix, &right, &console.out)));
     if let Some(tags) = unfinished {
-        console.tell(&format!(
-            "warning: a push was interrupted while its {tags} tags moved: `catamaran push` settles that first\n"
-        ));
+        console
+            .warn(&format!("a push was interrupted while its {tags} tags moved: `catamaran push` settles that first"));
     }
     if !matrix.unindexed.is_empty() {
         let error = RunError::NoIndex { what: "not complete", components: matrix.unindexed.clone() };

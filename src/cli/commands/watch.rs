@@ -14,7 +14,9 @@ pub(super) fn watch(settings: &Settings, kind: ProgressKind, console: &Console) 
         ProgressKind::Auto => settings.environment.live(),
         ProgressKind::Tty => true,
         ProgressKind::Plain => false,
-        ProgressKind::Json => return Arc::new(Progress::start(EventLines::new(now), stderr)),
+        ProgressKind::Json => {
+            return Arc::new(Progress::start(EventLines::new(console.stream().unwrap_or(now)), stderr));
+        }
     };
     if live {
         let fallback = terminal_size(&settings.environment);

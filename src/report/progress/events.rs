@@ -5,33 +5,28 @@ use serde_json::{Value, json};
 
 use super::View;
 use crate::event::{Event, Execution, LogStream};
+use crate::report::stream::seconds;
 
 /// Every event as one line of JSON, for programs: `--progress json`.
 ///
-/// The first line is `{"event":"stream","schema":"catamaran/progress/v1"}`. Each line is an object whose first member is `event`; `seconds` is the time since the run began. Output of steps is
-/// text, with what is not UTF-8 replaced; chunks may split lines.
+/// Each line is an object whose first member is `event`; `seconds` is the time since the stream began, whose
+/// [head](crate::report::stream_head) is written by whoever opens it: something may have to be told before the first event.
+/// Output of steps is text, with what is not UTF-8 replaced; chunks may split lines.
 pub struct EventLines {
     began: Instant,
-    headed: bool,
 }
 
-/// Members are added under this version, and none is taken away or given another meaning.
-const SCHEMA: &str = "catamaran/progress/v1";
-
 impl EventLines {
-    /// A view whose clock starts at `now`.
-    pub const fn new(now: Instant) -> Self {
-        Self { began: now, headed: false }
+    /// A view of a stream that began at `began`.
+    pub const fn new(began: Instant) -> Self {
+        Self { began }
     }
 }
 
 impl View for EventLines {
     fn event(&mut self, event: &Event, now: Instant, out: &mut dyn Write) -> io::Result<()> {
-        if !std::mem::replace(&mut self.headed, true) {
-            out.write_all(format!("{}\n", json!({"event": "stream", "schema": SCHEMA})).as_bytes())?;
-        }
         let (name, mut members) = members(event);
-        let mut line = json!({"event": name, "seconds": round(now.saturating_duration_since(self.began))});
+        let mut line = json!({"event": name, "seconds": seconds(now.saturating_duration_since(self.began))});
         if let (Some(line), Some(members)) = (line.as_object_mut(), members.as_object_mut()) {
             line.append(members);
         }
@@ -52,10 +47,6 @@ impl View for EventLines {
     }
 }
 
-fn round(took: Duration) -> f64 {
-    (took.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
 fn members(event: &Event) -> (&'static str, Value) {
     match event {
         Event::RunStarted { title, components, platforms, cells, subset, needed } => (
@@ -71,7 +62,7 @@ fn members(event: &Event) -> (&'static str, Value) {
         ),
         Event::Expected { cells } => {
             let cells: Vec<Value> =
-                cells.iter().map(|(cell, took)| with_cell(cell, json!({"took": round(*took)}))).collect();
+                cells.iter().map(|(cell, took)| with_cell(cell, json!({"took": seconds(*took)}))).collect();
             ("expected", json!({"cells": cells}))
         }
         Event::BuilderReady { address, version, platforms } => {
@@ -89,7 +80,7 @@ fn members(event: &Event) -> (&'static str, Value) {
             with_cell(
                 cell,
                 json!({
-                    "state": state, "execution": execution.as_ref().map(word), "took": round(*took), "reason": reason,
+                    "state": state, "execution": execution.as_ref().map(word), "took": seconds(*took), "reason": reason,
                 }),
             ),
         ),
@@ -133,7 +124,7 @@ fn step_members(event: &Event) -> (&'static str, Value) {
         }
         Event::StepFinished { cell, step, cached, error, took } => (
             "step-finished",
-            with_cell(cell, json!({"step": *step.0, "cached": cached, "error": error, "took": round(*took)})),
+            with_cell(cell, json!({"step": *step.0, "cached": cached, "error": error, "took": seconds(*took)})),
         ),
         Event::BuildWarning { cell, text, url, line } => {
             ("build-warning", with_cell(cell, json!({"text": text, "url": url, "line": line})))
@@ -144,9 +135,10 @@ fn step_members(event: &Event) -> (&'static str, Value) {
 
 fn service_members(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::ServiceReady { service, builder, address, took } => {
-            ("service-ready", json!({"service": service, "builder": builder, "address": address, "took": round(*took)}))
-        }
+        Event::ServiceReady { service, builder, address, took } => (
+            "service-ready",
+            json!({"service": service, "builder": builder, "address": address, "took": seconds(*took)}),
+        ),
         Event::ServiceLog { service, stream, bytes } => {
             let stream = if *stream == LogStream::Out { "out" } else { "err" };
             ("service-log", json!({"service": service, "stream": stream, "text": String::from_utf8_lossy(bytes)}))

@@ -1,16 +1,14 @@
-//! The same release through registries of three makes, read back by programs that share no code with ours.
+//! Whom a registry is taken for: certificates, passwords, and nobody. What all makes do is in `suite`.
 
 use std::process::Stdio;
 use std::sync::Arc;
 
 use catamaran::base::{ErrorClass, Failure as _};
 use catamaran::event::NoEvents;
-use catamaran::registry::{
-    Confirmation, Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, TagChange, push, push_with,
-};
+use catamaran::registry::{Confirmation, PushReceipt, RegistryClient, RegistryError, Release, push};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::registry::{Make, PASSWORD, Registry, Setup, USER, skopeo};
+use crate::support::registry::{Make, PASSWORD, Registry, Setup, USER};
 use crate::support::release::{Account, Images, client, options};
 
 async fn pushed(client: &RegistryClient, images: &Images, release: Release) -> Result<PushReceipt, RegistryError> {
@@ -18,118 +16,6 @@ async fn pushed(client: &RegistryClient, images: &Images, release: Release) -> R
 }
 
 const NAMES: [&str; 4] = ["base", "nginx", "gitea", "slurm-master"];
-
-/// What every make must do: take the release whole, the shared layer once, and a second push without a byte.
-async fn takes_a_release(make: Make) {
-    let registry = Registry::start(make, &Setup::default());
-    let images = Images::new();
-    let shared = images.layer("shared", 5 << 20);
-    let prefix = registry.reference("fleet");
-    let release = images.release(&prefix, &NAMES, "1.0", std::slice::from_ref(&shared));
-    let client = client();
-
-    let first = pushed(&client, &images, release.clone()).await.expect("pushed");
-    // 5 MiB once, two layers of 3000 bytes and two configs for each image, and manifests, three times (twice an index).
-    assert!(first.bytes_sent > shared.size && first.bytes_sent < shared.size + 100_000, "{first:?}");
-    for (repository, item) in first.repositories.iter().zip(&release.items) {
-        assert_eq!(repository.index, item.index.digest);
-        assert_eq!(repository.tags[0].change, TagChange::Created);
-        assert_eq!(repository.tags[0].confirmed, Confirmation::IndependentReader);
-    }
-
-    // Again: one request per tag, and for everything behind it: two manifests, two layers, two configs and the shared layer.
-    let again = pushed(&client, &images, release.clone()).await.expect("pushed again");
-    assert_eq!((again.requests, again.bytes_sent, again.uploaded), (8 * NAMES.len() as u64, 0, 0), "{again:?}");
-    assert_eq!(again.repositories[0].tags[0].change, TagChange::Unchanged);
-    assert_eq!(again.repositories[0].tags[0].confirmed, Confirmation::Present);
-    // With a journal that knows of it, one request per tag.
-    let journal = tempfile::tempdir().expect("a folder");
-    for (requests, confirmed) in [(8, Confirmation::Present), (1, Confirmation::Earlier)] {
-        let options = PushOptions { journal: Some(Journal::open(journal.path()).expect("a journal")), verify: false };
-        let cancel = CancellationToken::new();
-        let layout = &images.layout;
-        let again = push_with(&client, layout, release.clone(), &options, Arc::new(NoEvents), &cancel).await;
-        let again = again.expect("pushed again");
-        assert_eq!(again.requests, requests * NAMES.len() as u64, "{again:?}");
-        assert_eq!(again.repositories[0].tags[0].confirmed, confirmed);
-    }
-
-    // Other configs over the same layers, as after a changed label: only configs are sent.
-    let mut relabelled = release.clone();
-    for (item, name) in relabelled.items.iter_mut().zip(NAMES) {
-        item.tags = vec!["1.1".parse().expect("a tag")];
-        let manifests: Vec<_> = ["linux/amd64", "linux/arm64"]
-            .map(|platform| {
-                let own = images.layer(&format!("{name} 1.0 {platform}"), 3000);
-                images.manifest(&format!("{name} relabelled"), platform, &[shared.clone(), own])
-            })
-            .to_vec();
-        item.index = images.index(&manifests);
-    }
-    let third = pushed(&client, &images, relabelled.clone()).await.expect("pushed");
-    assert_eq!(third.uploaded, 2 * NAMES.len(), "no layer is sent that is there: {third:?}");
-
-    for item in &release.items {
-        let reference = format!("docker://{}:1.0", item.repository);
-        let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &reference]);
-        assert_eq!(raw.as_bytes(), images.read(&item.index), "the bytes are as they were made");
-        for architecture in ["amd64", "arm64"] {
-            let read = skopeo(&["--override-arch", architecture, "inspect", "--tls-verify=false", &reference]);
-            assert!(read.contains(&format!("\"Architecture\": \"{architecture}\"")), "{read}");
-        }
-    }
-    let whole = format!("dir:{}", images.path().join("copy").display());
-    skopeo(&["copy", "-q", "--all", "--src-tls-verify=false", &format!("docker://{prefix}/nginx:1.0"), &whole]);
-}
-
-#[tokio::test]
-async fn debians_registry_takes_a_release() {
-    takes_a_release(Make::Debian).await;
-}
-
-#[tokio::test]
-async fn the_reference_registry_takes_a_release() {
-    takes_a_release(Make::Reference).await;
-}
-
-#[tokio::test]
-async fn cranes_registry_takes_a_release() {
-    takes_a_release(Make::Crane).await;
-}
-
-#[tokio::test]
-async fn a_shared_layer_is_sent_once_and_mounted() {
-    let registry = Registry::start(Make::Debian, &Setup::default());
-    let images = Images::new();
-    let shared = images.layer("shared", 1 << 20);
-    let release = images.release(&registry.reference("fleet"), &NAMES, "1.0", std::slice::from_ref(&shared));
-    let receipt = pushed(&client(), &images, release).await.expect("pushed");
-    assert_eq!((receipt.mounted, receipt.bytes_mounted), (3, 3 * shared.size));
-    // Of each image two layers and two configs are its own.
-    assert_eq!(receipt.uploaded, 1 + 4 * NAMES.len());
-    assert_eq!(receipt.warnings, [""; 0]);
-}
-
-#[tokio::test]
-async fn a_changed_image_sends_what_changed() {
-    let registry = Registry::start(Make::Debian, &Setup::default());
-    let images = Images::new();
-    let shared = images.layer("shared", 1 << 20);
-    let prefix = registry.reference("fleet");
-    let client = client();
-    let old = images.release(&prefix, &NAMES, "1.0", std::slice::from_ref(&shared));
-    pushed(&client, &images, old.clone()).await.expect("pushed");
-
-    let mut new = old;
-    new.items[1].index = images.image("nginx", "1.0, mended", std::slice::from_ref(&shared), 3000);
-    let receipt = pushed(&client, &images, new.clone()).await.expect("pushed");
-    let changes: Vec<TagChange> = receipt.repositories.iter().map(|repository| repository.tags[0].change).collect();
-    assert_eq!(changes, [TagChange::Unchanged, TagChange::Moved, TagChange::Unchanged, TagChange::Unchanged]);
-    assert_eq!(receipt.uploaded, 4, "two layers and two configs");
-    assert!(receipt.bytes_sent < 20_000, "{receipt:?}");
-    let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{prefix}/nginx:1.0")]);
-    assert_eq!(raw.as_bytes(), images.read(&new.items[1].index));
-}
 
 #[tokio::test]
 async fn a_private_authority_and_a_password() {

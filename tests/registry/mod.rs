@@ -11,4 +11,5 @@ mod mirrors;
 mod narrow;
 mod reading;
 mod release;
+mod suite;
 mod ways;

@@ -10,3 +10,4 @@ mod failures;
 mod lifetime;
 mod ports;
 mod schedule;
+mod shared;

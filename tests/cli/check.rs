@@ -1,7 +1,11 @@
 //! `check`: every finding in one run, each made for real.
 
 use std::net::TcpListener;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -157,4 +161,62 @@ async fn a_clock_that_is_off_and_a_refused_push_are_told() {
     says(&document, "fail", &registry.address, &["denies to begin an upload to fleet/web", "web/linux/amd64"]);
     says(&document, "ok", &registry.address, &["takes pushes to 1 repository", "api/linux/amd64"]);
     assert_eq!(registry.count("DELETE", "/blobs/uploads/"), 1, "the upload is ended");
+}
+
+/// Longer than anything here may take by far. Not a measure of speed: whoever takes as long hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_accepts_and_never_answers_is_named_and_nothing_hangs() {
+    // Nobody ever takes these connections; the system accepts them all the same.
+    let port = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (upstream, target, tokens) = (port(), port(), port());
+    let service = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
+    let registry = Scripted::start(Login::Token).await;
+    registry.tokens_from(&address(&tokens));
+    let config = format!(
+        "name = \"demo\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n[component.repo]\n\
+         [component.web]\ndockerfile = \"web.Dockerfile\"\nneeds = [\"repo\"]\n[service.repo]\nport = {}\n\
+         [external.proxy]\nimage = \"{}/proxy:1\"\n",
+        service.local_addr().expect("bound").port(),
+        address(&upstream),
+    );
+    let web = format!("FROM {}/base:1\nCOPY Dockerfile /\n", address(&upstream));
+    let project =
+        Project::with(&config, &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n"), ("web.Dockerfile", &web)]);
+    let socket = project.path("builder.sock");
+    let builder = UnixListener::bind(&socket).expect("a socket");
+    // One registry's login comes from a program that does not end.
+    let helper = project.path("bin/docker-credential-slow");
+    project.write("bin/docker-credential-slow", "#!/bin/sh\nexec sleep 1000\n");
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let asking = Scripted::start(Login::Basic).await;
+    project.write("docker/config.json", &format!("{{\"credHelpers\": {{\"{}\": \"slow\"}}}}", asking.address));
+
+    let mut command = project.command(&["check", "--json"]);
+    command.args(["--builder", &format!("unix://{}", socket.display())]).env("DOCKER_CONFIG", project.path("docker"));
+    for host in [&address(&target), &registry.address, &asking.address] {
+        command.args(["--to", &format!("{host}/fleet")]);
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", project.path("bin").display()));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let (pid, (sender, receiver)) = (rustix::process::Pid::from_child(&child), channel());
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = tokio::task::spawn_blocking(move || receiver.recv_timeout(PATIENCE)).await.expect("it waits");
+    let output = output.unwrap_or_else(|_| {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+        panic!("check hangs");
+    });
+    let document = json(project.ran(&output.expect("it ran")), 8);
+    let (web, all) = ("web/linux/amd64 web/linux/arm64", ["repo/linux/arm64", "web/linux/amd64", "proxy/linux/arm64"]);
+    says(&document, "fail", "builder", &["no answer within", "builder.sock", "repo/linux/amd64", web]);
+    says(&document, "warn", "repo", &["of service `repo` is taken", "\"auto\"", web]);
+    says(&document, "warn", "bases", &["/base:1`", "no progress for 5 s", web]);
+    says(&document, "fail", "bases", &["/proxy:1`", "no progress for 5 s", "proxy/linux/amd64 proxy/linux/arm64"]);
+    for host in [&address(&target), &registry.address, &asking.address] {
+        says(&document, "fail", host, &[&["no progress for 5 s"][..], &all[..]].concat());
+    }
+    drop((builder, target, upstream, tokens, service));
 }

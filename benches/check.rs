@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -52,7 +53,7 @@ fn publish_bases(folder: &Path, daemon: &Daemon, registry: &Registry) {
             format!("FROM scratch\nCOPY catamaran.toml /{number}\n"),
         )
         .expect("a file");
-        project += &format!("[component.base{number}]\ndockerfile = \"{number}.Dockerfile\"\n");
+        let _ = writeln!(project, "[component.base{number}]\ndockerfile = \"{number}.Dockerfile\"");
     }
     fs::write(folder.join("catamaran.toml"), project).expect("a file");
     let to = registry.reference("bases");
@@ -69,7 +70,7 @@ fn make_up(folder: &Path, registry: &Registry) {
         }
         let base = registry.reference(&format!("bases/base{}:1", number % BASES));
         fs::write(sources.join("Dockerfile"), format!("FROM {base}\nCOPY src/c{number:03}/f* /\n")).expect("a file");
-        project += &format!("[component.c{number:03}]\ndockerfile = \"src/c{number:03}/Dockerfile\"\n");
+        let _ = writeln!(project, "[component.c{number:03}]\ndockerfile = \"src/c{number:03}/Dockerfile\"");
     }
     fs::write(folder.join("catamaran.toml"), project).expect("a file");
 }

@@ -1,6 +1,7 @@
 //! Two real builders of one platform with room for one cell each, and the cells of a fleet that are spread over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -50,10 +51,10 @@ fn project(daemons: &[&Daemon], port: u16) -> Project {
         config = config.replace("amd64", "arm64");
     }
     for (at, daemon) in daemons.iter().enumerate() {
-        config += &format!("[builder.b{at}]\naddress = \"{}\"\ncapacity = 1\n", daemon.address());
+        let _ = writeln!(config, "[builder.b{at}]\naddress = \"{}\"\ncapacity = 1", daemon.address());
     }
     for name in CELLS {
-        config += &format!("[component.{name}]\ndockerfile = \"Dockerfile\"\nargs = {{ CELL = \"{name}\" }}\n");
+        let _ = writeln!(config, "[component.{name}]\ndockerfile = \"Dockerfile\"\nargs = {{ CELL = \"{name}\" }}");
     }
     // `nc` reads until the gate ends the connection; its own input must not end before that.
     let here = "$(grep -o '/[^ =:]*/bk[^/]*/root/' /proc/self/mountinfo | head -n 1)";

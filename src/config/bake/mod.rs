@@ -9,9 +9,6 @@
     clippy::unnecessary_box_returns,
     reason = "problems are large and travel through every `Result` of the evaluator"
 )]
-#![expect(clippy::ref_option, reason = "fields that may be unset are passed on as they are")]
-#![expect(clippy::unused_self, reason = "methods of the scope are called alike")]
-#![expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 
 mod decode;
 mod entries;

@@ -43,6 +43,7 @@ pub(super) fn listed(mut known: Vec<&str>) -> String {
 
 impl Definitions {
     /// Targets of one name made one, groups' members each once.
+    #[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
     pub(super) fn dedupe(&mut self) {
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut merged: Vec<Target> = Vec::with_capacity(self.targets.len());
@@ -225,6 +226,7 @@ impl Definitions {
         Ok(Some(resolved))
     }
 
+    #[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
     fn unknown_target(&self, name: &str) -> ConfigProblem {
         let names = || self.targets.iter().map(|target| target.name.as_str());
         let help = match did_you_mean(name, names()) {

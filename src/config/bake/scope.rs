@@ -236,6 +236,7 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
+    #[expect(clippy::unused_self, reason = "it is called like its neighbours")]
     fn check_variable_shape(&self, block: &Block) -> Result<(), Fault> {
         for inner in block.body.blocks.iter().filter(|inner| inner.kind == "validation") {
             for attribute in &inner.body.attributes {
@@ -320,6 +321,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The declared type of a variable, if it has one.
+    #[expect(clippy::unused_self, reason = "it is called like its neighbours")]
     fn declared_type(&self, variable: &Variable<'_>) -> Result<Option<Type>, Fault> {
         match variable.block.body.attribute("type") {
             None | Some(Attribute { value: Expression { form: Form::Literal(Value::Null(_)), .. }, .. }) => Ok(None),

@@ -101,18 +101,21 @@ pub(crate) struct Group {
     pub(crate) targets: Option<Vec<String>>,
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 fn replace<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
     if other.is_some() {
         own.clone_from(other);
     }
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 fn append<T: Clone>(own: &mut Option<Vec<T>>, other: &Option<Vec<T>>) {
     if let Some(other) = other {
         own.get_or_insert_default().extend(other.iter().cloned());
     }
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 fn overlay(own: &mut Option<Texts>, other: &Option<Texts>) {
     for (name, value) in other.iter().flatten().filter(|(_, value)| value.is_some()) {
         own.get_or_insert_default().insert(name.clone(), value.clone());
@@ -120,6 +123,7 @@ fn overlay(own: &mut Option<Texts>, other: &Option<Texts>) {
 }
 
 /// The first place of each key, with the value that comes last.
+#[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 fn last_by_key<T, K: Ord>(entries: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     let mut places: BTreeMap<K, usize> = BTreeMap::new();
     let mut kept: Vec<T> = Vec::with_capacity(entries.len());
@@ -158,6 +162,7 @@ fn filled<T>(entries: Option<Vec<T>>, tidy: impl Fn(Vec<T>) -> Vec<T>) -> Option
     entries.filter(|entries| !entries.is_empty()).map(tidy)
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 pub(crate) fn merge_cache(own: Option<Vec<CacheEntry>>, other: &Option<Vec<CacheEntry>>) -> Option<Vec<CacheEntry>> {
     let mut merged = own;
     append(&mut merged, other);
@@ -170,6 +175,7 @@ pub(crate) fn merge_outputs(own: Option<Vec<Output>>, other: Vec<Output>) -> Opt
     filled(merged, without_doubles)
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 pub(crate) fn merge_attests(
     own: Option<Vec<Attestation>>,
     other: &Option<Vec<Attestation>>,
@@ -179,12 +185,14 @@ pub(crate) fn merge_attests(
     filled(merged, |all| last_by_key(all, |attest| attest.kind.clone()))
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 pub(crate) fn merge_secrets(own: Option<Vec<Secret>>, other: &Option<Vec<Secret>>) -> Option<Vec<Secret>> {
     let mut merged = own;
     append(&mut merged, other);
     filled(merged, |all| last_by_key(all, |secret| secret.id.clone()))
 }
 
+#[expect(clippy::ref_option, reason = "a field that may be unset is passed on as it is")]
 pub(crate) fn merge_ssh(own: Option<Vec<Ssh>>, other: &Option<Vec<Ssh>>) -> Option<Vec<Ssh>> {
     let mut merged = own;
     append(&mut merged, other);

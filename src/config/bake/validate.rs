@@ -226,6 +226,7 @@ fn check_secrets(target: &Target, surroundings: &Surroundings<'_>, findings: &mu
     }
 }
 
+#[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 fn check_ssh(target: &Target, surroundings: &Surroundings<'_>, findings: &mut Findings) {
     if !surroundings.look {
         return;

@@ -85,6 +85,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// `NAME`, `NAME-default`, `NAME:-default`, `NAME+other`, `NAME:+other`, `NAME?error`, `NAME:?error`.
+#[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 fn braced(inner: &str, environment: &BTreeMap<String, String>, depth: usize) -> Result<String, String> {
     let length = name_length(inner);
     let (name, rest) = inner.split_at(length);

@@ -4,10 +4,6 @@
 //! about running services has no meaning here and is left out; inside `build` an unknown key is an error. Source: the
 //! Compose Specification ("Build Specification", "Interpolation", "Merge") and how bake reads it.
 
-#![expect(clippy::match_same_arms, reason = "tables of cases read better in the order of the specification")]
-#![expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
-#![expect(clippy::unused_self, reason = "methods of the builder are called alike")]
-
 mod casts;
 pub(crate) mod convert;
 pub(crate) mod dotenv;

@@ -128,6 +128,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
+    #[expect(clippy::unused_self, reason = "it is called like its neighbours")]
     fn problem(&self, message: impl Into<String>, span: Span) -> ConfigProblem {
         ConfigProblem::Syntax { message: message.into(), span }
     }
@@ -158,6 +159,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    #[expect(clippy::match_same_arms, reason = "a table of cases reads better in the order of the specification")]
     fn node(
         &mut self,
         (event, place): Placed<'a>,

@@ -38,6 +38,7 @@ pub(crate) fn mismatch(have: &Type, wanted: &Type) -> String {
 }
 
 /// Whether a value of type `from` can be tried as `to`.
+#[expect(clippy::match_same_arms, reason = "a table of cases reads better in the order of the specification")]
 pub(crate) fn can_convert(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (_, Type::Any) => true,
@@ -121,6 +122,7 @@ fn convert_member(value: &Value, wanted: &Type) -> Result<Value, String> {
     if value.ty() == wanted.of_values() { Ok(value.clone()) } else { apply(value, wanted) }
 }
 
+#[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
 fn sequence(value: &Value, element: &Type, as_set: bool) -> Result<Value, String> {
     let items = value.as_items().unwrap_or_default();
     let own_type = match value {
@@ -379,6 +381,7 @@ fn by_preference(types: &[Type]) -> Vec<usize> {
 }
 
 /// `Less` if `a` is the more general type, to be tried first.
+#[expect(clippy::match_same_arms, reason = "a table of cases reads better in the order of the specification")]
 fn generality(a: &Type, b: &Type) -> std::cmp::Ordering {
     use std::cmp::Ordering::{Equal, Greater, Less};
     match (a, b) {

@@ -1,7 +1,7 @@
 //! HCL, the language of bake files: texts to syntax trees, and expressions to values.
 //!
 //! In: a text with its path. Out: a [`ast::Body`] whose every part knows where it stands, in native or JSON syntax alike; and,
-//! given names and functions by a [`scope::Scope`], the [`value::Value`] of an expression. What a block means is not known
+//! given names and functions by [`eval::Names`], the [`value::Value`] of an expression. What a block means is not known
 //! here. Source: the HCL native and JSON syntax specifications; numbers and conversions as in HCL's type system.
 //!
 //! All input is hostile: nesting, steps and sizes are bounded, nothing panics.
@@ -10,11 +10,6 @@
     clippy::unnecessary_box_returns,
     reason = "problems are large and travel through every `Result` of the evaluator"
 )]
-#![expect(clippy::match_same_arms, reason = "tables of cases read better in the order of the specification")]
-#![expect(clippy::unnecessary_wraps, reason = "functions of a table share one signature")]
-#![expect(clippy::format_push_string, reason = "texts are short")]
-#![expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
-#![expect(clippy::unused_self, reason = "methods of the parser are called alike")]
 
 pub(crate) mod ast;
 pub(crate) mod convert;

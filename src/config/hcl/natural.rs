@@ -223,6 +223,7 @@ impl Natural {
     }
 
     /// Decimal digits; `0` for zero.
+    #[expect(clippy::format_push_string, reason = "the text is short")]
     pub(crate) fn to_decimal(&self) -> String {
         if self.is_zero() {
             return "0".to_owned();

@@ -316,6 +316,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    #[expect(clippy::unused_self, reason = "it is called like its neighbours")]
     fn add(&self, body: &mut Body, attribute: Attribute) -> Parsed<()> {
         if let Some(first) = body.attribute(&attribute.name) {
             let message = format!("`{}` is set twice, first in line {}", attribute.name, first.name_span.line());

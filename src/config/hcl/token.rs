@@ -325,6 +325,7 @@ fn heredoc_start(rest: &str) -> Option<(&str, bool, usize)> {
 }
 
 /// Digits, points and exponents; a point belongs to it only if a digit follows.
+#[expect(clippy::match_same_arms, reason = "a table of cases reads better in the order of the specification")]
 fn number_length(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);

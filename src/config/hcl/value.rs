@@ -192,6 +192,7 @@ impl Value {
     }
 
     /// `==` of the language: the same type and the same content; `null` equals `null`. `None` where something is unknown.
+    #[expect(clippy::match_same_arms, reason = "a table of cases reads better in the order of the specification")]
     pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
         match (self, other) {
             (Self::Unknown(_), _) | (_, Self::Unknown(_)) => None,

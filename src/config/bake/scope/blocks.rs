@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 
 impl Scope<'_> {
     /// Targets and groups as their blocks give them, blocks of one name merged in order.
+    #[expect(clippy::single_match_else, reason = "what is there and what is not are told in two arms")]
     pub(super) fn decode(&self, problems: &mut Vec<ConfigProblem>) -> (Vec<Target>, Vec<Group>) {
         let mut targets: Vec<Target> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();

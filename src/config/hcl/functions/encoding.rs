@@ -24,6 +24,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function("urlencode", &[Wanted::String], |values| Ok(Value::string(url_encode(text(values, 0))))),
 ];
 
+#[expect(clippy::format_push_string, reason = "the text is short")]
 fn url_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -95,6 +96,7 @@ fn write_json(value: &Value, json: &mut String) {
 }
 
 /// A JSON string as Go writes it.
+#[expect(clippy::format_push_string, reason = "the text is short")]
 fn write_json_string(text: &str, json: &mut String) {
     json.push('"');
     for c in text.chars() {

@@ -47,6 +47,7 @@ fn float(value: f64) -> Outcome {
     if value.is_nan() { Err("the operation has no result".into()) } else { Ok(Value::Number(Number::from_f64(value))) }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "functions of one table share a signature")]
 fn equal(values: &[Value], wanted: bool) -> Outcome {
     Ok(values[0].equals(&values[1]).map_or(Value::Unknown(Type::Bool), |equal| Value::Bool(equal == wanted)))
 }

@@ -156,6 +156,7 @@ impl Number {
     }
 }
 
+#[expect(clippy::format_push_string, reason = "the text is short")]
 fn exponent_form(negative: bool, digits: &[u8], point: i64, places: Option<usize>) -> String {
     let sign = if negative { "-" } else { "" };
     let exponent = if digits.is_empty() { 0 } else { point - 1 };

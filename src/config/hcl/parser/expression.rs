@@ -267,6 +267,7 @@ impl Parser<'_> {
     }
 
     /// A bare name is the key itself; anything else is evaluated.
+    #[expect(clippy::unused_self, reason = "it is called like its neighbours")]
     fn object_key(&self, key: Expression) -> Parsed<Expression> {
         match key.form {
             Form::Variable(name) => Ok(Expression { form: Form::Literal(Value::string(name)), span: key.span }),

@@ -62,6 +62,12 @@ impl Environment {
         Some(cache.join("catamaran"))
     }
 
+    /// A folder for files that go before the process does.
+    #[expect(clippy::unused_self, reason = "what surrounds the process is asked here and nowhere else")]
+    pub(super) fn scratch(&self) -> PathBuf {
+        std::env::temp_dir()
+    }
+
     /// A folder for sockets, with a short name.
     pub(super) fn runtime_folder(&self) -> PathBuf {
         self.folder("XDG_RUNTIME_DIR").filter(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)

@@ -52,6 +52,16 @@ pub enum RunError {
         /// The cells that are missing.
         holes: Vec<CellId>,
     },
+    /// Images were to leave that hold nobody knows what: their sources changed while they were built.
+    #[error("{what}: what {} holds is not known", cells_in_words(.cells))]
+    Unsettled {
+        /// What was not done: `nothing was pushed`.
+        what: &'static str,
+        /// The cells.
+        cells: Vec<CellId>,
+        /// Of the first one, what changed: ``files of `src` changed while it was built``.
+        reason: String,
+    },
     /// A hole was allowed where there is none.
     #[error("`--allow-missing {pattern}`: none of these cells is missing")]
     NoHole {
@@ -298,6 +308,7 @@ impl Failure for RunError {
             Self::Service(failure) => failure.class,
             Self::NotWhole { .. } | Self::LockContradictsItself { .. } => ErrorClass::Integrity,
             Self::Incomplete { .. }
+            | Self::Unsettled { .. }
             | Self::IncompleteBundle { .. }
             | Self::NoIndex { .. }
             | Self::DoubledName { .. }
@@ -337,6 +348,10 @@ impl Failure for RunError {
             Self::Incomplete { .. } | Self::NoIndex { .. } | Self::DoubledName { .. } | Self::Dangling { .. } => {
                 Some("run `catamaran build`".to_owned())
             }
+            Self::Unsettled { .. } => Some(
+                "run `catamaran build`, which makes them again; what is written to all the time belongs into .dockerignore"
+                    .to_owned(),
+            ),
             Self::NotWhole { .. } => {
                 Some("get the file again; `catamaran verify FILE` shows all that is wrong with it".to_owned())
             }
@@ -368,6 +383,7 @@ impl Failure for RunError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Room(error) => Failure::cause(error),
+            Self::Unsettled { reason, .. } => Some(reason.clone()),
             Self::Service(failure) => failure.felt.as_ref().map(|felt| format!("felt by the build, which {felt}")),
             Self::Several { first, .. } => std::error::Error::source(first.as_ref())
                 .map(ToString::to_string)

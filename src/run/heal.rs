@@ -1,12 +1,11 @@
 use std::collections::HashSet;
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
 use super::fingerprint::{Blobs, Contents};
-use super::state::write_atomically;
 use super::{CellRecord, RunError, StateDir};
 use crate::base::{Descriptor, Digest, DigestHasher};
 use crate::image::{ImageError, closure};
@@ -53,17 +52,20 @@ pub(super) fn heal(
     if cancel.is_cancelled() {
         return Err(RunError::Cancelled);
     }
-    for digest in suspects(state)?.into_iter().chain(doubtful) {
-        // Another process may have written it anew since.
-        if !hashes_to(layout, &digest)? && layout.quarantine(&digest)? {
-            moved.push(digest);
+    let mut looked: HashSet<Digest> = HashSet::new();
+    let mut waiting = doubtful;
+    waiting.extend(suspects(state, &looked)?);
+    while !waiting.is_empty() {
+        for digest in waiting.drain(..).filter(|digest| looked.insert(*digest)) {
+            // Another process may have written it anew since.
+            if !hashes_to(layout, &digest)? && layout.quarantine(&digest)? {
+                moved.push(digest);
+            }
         }
+        // `verify` may have found more of them meanwhile: it needs no lock of ours.
+        waiting = suspects(state, &looked)?;
     }
-    let list = suspect_file(state);
-    match fs::remove_file(&list) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RunError::state("remove", &list, source)),
-        _ => Ok(Healed { moved, before: present }),
-    }
+    Ok(Healed { moved, before: present })
 }
 
 /// A manifest or index below `root` whose bytes are wrong.
@@ -100,33 +102,62 @@ fn suspect_file(state: &StateDir) -> PathBuf {
     state.root().join("suspects")
 }
 
-fn suspects(state: &StateDir) -> Result<Vec<Digest>, RunError> {
-    match read_bounded(&suspect_file(state)) {
-        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(RunError::state("read", &suspect_file(state), source)),
-    }
+/// The digests in the list that are not among `looked`. Where there are none the list is emptied, under its own lock: what
+/// another process finds at that moment comes before or after.
+fn suspects(state: &StateDir, looked: &HashSet<Digest>) -> Result<Vec<Digest>, RunError> {
+    let path = suspect_file(state);
+    let read = || -> io::Result<Vec<Digest>> {
+        let mut file = match File::options().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        file.lock()?;
+        let listed = listed(&mut file)?;
+        let rest: Vec<Digest> = listed.digests.into_iter().filter(|digest| !looked.contains(digest)).collect();
+        if rest.is_empty() {
+            file.set_len(0)?;
+        }
+        Ok(rest)
+    };
+    read().map_err(|source| RunError::state("read", &path, source))
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    fs::File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
-    Ok(text)
+/// What stands in the list.
+struct Listed {
+    digests: Vec<Digest>,
+    /// Whether a line was not written to its end.
+    torn: bool,
 }
 
-/// Remembers blobs that `verify` found damaged, so that the next build replaces them.
+fn listed(file: &mut File) -> io::Result<Listed> {
+    let mut bytes = Vec::new();
+    file.take(1 << 20).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let digests = text.lines().filter_map(|line| line.parse().ok()).collect();
+    Ok(Listed { digests, torn: !text.is_empty() && !text.ends_with('\n') })
+}
+
+/// Remembers blobs that turned out to be damaged, so that the next build replaces them. Cells that end at once and other
+/// processes may do so at the same time: lines are only ever added, one writer after the other.
 pub fn suspect(state: &StateDir, digests: impl IntoIterator<Item = Digest>) -> Result<(), RunError> {
-    let mut all = suspects(state)?;
-    all.extend(digests);
-    all.sort();
-    all.dedup();
-    if all.is_empty() {
+    let mut found: Vec<Digest> = digests.into_iter().collect();
+    found.sort();
+    found.dedup();
+    if found.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
-    let text = lines.join("\n") + "\n";
     let path = suspect_file(state);
-    write_atomically(&path, text.as_bytes()).map_err(|source| RunError::state("write", &path, source))
+    let add = || -> io::Result<()> {
+        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        file.lock()?;
+        let Listed { digests, torn } = listed(&mut file)?;
+        let mut text = if torn { "\n".to_owned() } else { String::new() };
+        text.extend(found.iter().filter(|digest| !digests.contains(digest)).map(|digest| format!("{digest}\n")));
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        File::open(state.root())?.sync_all()
+    };
+    add().map_err(|source| RunError::state("write", &path, source))
 }
 
 /// Opens the layout for a build. An `index.json` or `oci-layout` that cannot be understood is moved away: the one is
@@ -145,5 +176,42 @@ pub(super) fn open_layout(state: &StateDir) -> Result<Layout, RunError> {
         }
         Err(error) => Err(error.into()),
         Ok(_) => Ok(layout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_find_at_once_is_all_remembered() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path());
+        let all: Vec<Digest> = (0..64).map(|number: u32| Digest::of(number.to_le_bytes())).collect();
+        std::thread::scope(|scope| {
+            for digest in &all {
+                scope.spawn(|| suspect(&state, [*digest, all[0]]).expect("it can be written"));
+            }
+        });
+        let found = suspects(&state, &HashSet::new()).expect("it can be read");
+        assert_eq!(found.len(), all.len(), "each once");
+        assert_eq!(found.iter().collect::<HashSet<_>>(), all.iter().collect());
+    }
+
+    #[test]
+    fn the_list_is_emptied_when_all_of_it_was_looked_at() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path());
+        let [first, second] = [Digest::of("first"), Digest::of("second")];
+        // A power cut tore a line; what comes after it stands on one of its own.
+        fs::write(suspect_file(&state), "sha256:12").expect("ours");
+        suspect(&state, [first]).expect("it can be written");
+        assert_eq!(suspects(&state, &HashSet::new()).expect("it can be read"), [first]);
+        // It came while the first one was looked at.
+        suspect(&state, [second]).expect("it can be written");
+        let looked = HashSet::from([first]);
+        assert_eq!(suspects(&state, &looked).expect("it can be read"), [second]);
+        assert_eq!(suspects(&state, &HashSet::from([first, second])).expect("it can be read"), []);
+        assert_eq!(fs::read_to_string(suspect_file(&state)).expect("it is there"), "");
     }
 }

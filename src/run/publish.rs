@@ -1,9 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::fingerprint::images;
 use super::indexes::{Holes, assemble};
 use super::release::journal;
 use super::scans::Scans;
@@ -232,6 +233,7 @@ fn judge(
     if !refused.is_empty() {
         return Err(RunError::Incomplete { what, holes: refused });
     }
+    refuse_unsettled(plan, state, what, &accepted)?;
     // The index goes out by the records, not by that entry; but what is in the layout is in doubt.
     let doubled = super::status::doubled(Layout::open(state.layout()).ok().as_ref());
     let in_doubt = |component: &&Component| {
@@ -245,6 +247,31 @@ fn judge(
     let nameless = |component: &&Component| matrix.unindexed.contains(&component.name);
     let components: Vec<_> = publishable(plan).filter(nameless).map(|component| component.name.clone()).collect();
     if components.is_empty() { Ok(accepted) } else { Err(RunError::NoIndex { what, components }) }
+}
+
+/// Refuses images whose sources changed while the builder read them, and what is made from such images: they may be half of
+/// one state and half of another, of sources as they never were. That they are whole as images does not help whoever gets them.
+fn refuse_unsettled(plan: &Plan, state: &StateDir, what: &'static str, holes: &[CellId]) -> Result<(), RunError> {
+    let mut unsettled: BTreeMap<&CellId, String> = BTreeMap::new();
+    // In the order of the plan, needs come first.
+    for cell in plan.cells.iter().filter(|cell| !holes.contains(&cell.id)) {
+        let Some(build) = cell.build() else { continue };
+        let print = CellRecord::load(state, &cell.id)?.and_then(|record| record.fingerprint);
+        let reason = print.and_then(|print| print.unsettled);
+        let inherited = || {
+            let found = images(plan, cell, build).into_iter().find_map(|(_, _, from)| unsettled.get_key_value(&from));
+            found.map(|(from, reason)| format!("{from}: {reason}"))
+        };
+        if let Some(reason) = reason.or_else(inherited) {
+            unsettled.insert(&cell.id, reason);
+        }
+    }
+    let cells: Vec<CellId> =
+        asked(plan).map(|cell| &cell.id).filter(|id| unsettled.contains_key(id)).cloned().collect();
+    match cells.first().and_then(|first| unsettled.remove(first)) {
+        Some(reason) => Err(RunError::Unsettled { what, cells, reason }),
+        None => Ok(()),
+    }
 }
 
 /// The cells that a command's names and platforms mean. What they need is not among them: it was built, not asked for.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
@@ -37,6 +38,8 @@ pub struct StateDir {
     root: Arc<PathBuf>,
     /// The lock, where the caller has it already: one command is one run, whatever it consists of.
     held: Option<Arc<File>>,
+    /// Where templates are rendered instead, for who only reads: gone with the last of these values.
+    aside: Option<Arc<TempDir>>,
 }
 
 /// Keeps other runs out of a state directory until it is dropped, or its process dies.
@@ -52,7 +55,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 impl StateDir {
     /// The state directory at `root`; nothing is read or written yet.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: Arc::new(root.into()), held: None }
+        Self { root: Arc::new(root.into()), held: None, aside: None }
     }
 
     /// The directory itself.
@@ -140,7 +143,19 @@ impl StateDir {
     pub async fn hold(&self, events: &dyn EventSink, cancel: &CancellationToken) -> Result<Self, RunError> {
         self.create()?;
         let StateLock { _file: file } = self.lock(events, cancel).await?;
-        Ok(Self { root: Arc::clone(&self.root), held: Some(file) })
+        Ok(Self { root: Arc::clone(&self.root), held: Some(file), aside: None })
+    }
+
+    /// This directory for a question: what looking needs to have written goes to a folder of its own below `scratch`.
+    pub(super) fn only_read(&self, scratch: &Path) -> Result<Self, RunError> {
+        let aside = tempfile::Builder::new().prefix("catamaran-").tempdir_in(scratch);
+        let aside = aside.map_err(|source| RunError::state("create a folder in", scratch, source))?;
+        Ok(Self { aside: Some(Arc::new(aside)), ..self.clone() })
+    }
+
+    /// That folder.
+    pub(super) fn aside(&self) -> Option<&Path> {
+        self.aside.as_deref().map(TempDir::path)
     }
 
     /// Takes the lock as [`StateDir::lock`] does, where there is anything to lock: what only reads must not make a state

@@ -11,8 +11,7 @@ use crate::base::{Digest, DigestHasher};
 use crate::engine::RenderedFile;
 use crate::plan::{CellBuild, RenderedTemplate};
 
-/// The rendered files of a cell. They are written, unless they are there, where there is a state directory at all: what only
-/// reads must not make one.
+/// The rendered files of a cell. They are written, unless they are there; by who only reads outside of the state directory.
 ///
 /// A file has its content and permissions in its name, so it never changes, and one that is written again gets a time of its
 /// own: builders tell contents apart by time and size.
@@ -21,8 +20,14 @@ pub(super) fn rendered_files(state: &StateDir, build: &CellBuild) -> Result<Vec<
 }
 
 fn rendered_file(state: &StateDir, template: &RenderedTemplate) -> Result<RenderedFile, RunError> {
-    let (rendered, mode) = place(state, template)?;
-    if !is_written(&rendered.file, &template.text, mode) && state.root().is_dir() {
+    let (mut rendered, mode) = place(state, template)?;
+    if is_written(&rendered.file, &template.text, mode) {
+        return Ok(rendered);
+    }
+    if let (Some(aside), Some(name)) = (state.aside(), rendered.file.file_name()) {
+        rendered.file = aside.join(name);
+    }
+    if !is_written(&rendered.file, &template.text, mode) {
         write_with_mode(&rendered.file, template.text.as_bytes(), mode)
             .map_err(|source| RunError::state("write", &rendered.file, source))?;
     }
@@ -67,6 +72,25 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn who_only_reads_renders_elsewhere() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::at(directory.path().join("state"));
+        let path = directory.path().join("conf.tpl");
+        fs::write(&path, "{{A}}").expect("a file");
+        let template = RenderedTemplate { path, text: "one".to_owned(), variables: BTreeSet::new() };
+        let reading = state.only_read(directory.path()).expect("there is a folder for it");
+        let rendered = rendered_file(&reading, &template).expect("it can be rendered");
+        assert_eq!(fs::read_to_string(&rendered.file).expect("it is there"), "one");
+        assert!(!state.root().exists(), "nothing was written there");
+        drop(reading);
+        assert!(!rendered.file.exists(), "and nothing stays");
+        // What a build has rendered is taken from there.
+        let built = rendered_file(&state, &template).expect("it can be rendered");
+        let reading = state.only_read(directory.path()).expect("there is a folder for it");
+        assert_eq!(rendered_file(&reading, &template).expect("it is there"), built);
+    }
 
     #[test]
     fn a_rendered_file_that_somebody_changed_is_written_again() {

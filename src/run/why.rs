@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::fingerprint::{Contents, Standing, judge};
 use super::{Bases, RunError, StateDir};
@@ -16,8 +17,15 @@ pub struct Foresight {
 }
 
 /// Tells for every selected cell what a build would do about it, in the order of the plan. Builds nothing, asks no builder and
-/// writes nothing.
-pub fn why(plan: &Plan, state: &StateDir, bases: &Bases, force: &BTreeSet<CellId>) -> Result<Vec<Foresight>, RunError> {
+/// writes nothing to the state directory: templates that no build has rendered yet are rendered below `scratch`, a folder for
+/// temporary files, and gone when it returns. Blocks.
+pub fn why(
+    plan: &Plan,
+    state: &StateDir,
+    bases: &Bases,
+    force: &BTreeSet<CellId>,
+    scratch: &Path,
+) -> Result<Vec<Foresight>, RunError> {
     let layout = match Layout::open(state.layout()) {
         Ok(layout) => Some(layout),
         Err(StoreError::NotALayout { .. } | StoreError::Absent { .. }) => None,
@@ -25,8 +33,10 @@ pub fn why(plan: &Plan, state: &StateDir, bases: &Bases, force: &BTreeSet<CellId
     };
     let selected: Vec<&Cell> =
         plan.cells.iter().filter(|cell| cell.selection > Selection::Unselected && !cell.is_excluded()).collect();
-    let contents = Contents::open(state);
-    let mut judgement = judge(plan, &selected, state, layout.as_ref(), bases, force, &contents)?;
+    let templates = selected.iter().any(|cell| cell.build().is_some_and(|build| !build.templates.is_empty()));
+    let state = if templates { state.only_read(scratch)? } else { state.clone() };
+    let contents = Contents::open(&state);
+    let mut judgement = judge(plan, &selected, &state, layout.as_ref(), bases, force, &contents)?;
     let foresight = selected
         .into_iter()
         .map(|cell| Foresight { cell: cell.id.clone(), standing: judgement.standings.remove(&cell.id) });

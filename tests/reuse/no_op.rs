@@ -194,6 +194,36 @@ fn a_file_that_changes_while_it_is_built_is_no_known_input() {
     project.run(&["build", "--builder", NOBODY]).exits(0);
 }
 
+/// An image of sources as they never were is no release, and what is made from it is none either.
+#[test]
+fn what_changed_while_it_was_built_is_not_published() {
+    let base = format!("{SHELL}COPY page /\nRUN echo it sleeps, and is pushed; sleep 2\n");
+    let files = [("base/Dockerfile", base.as_str()), ("web/Dockerfile", "FROM base\nENV A=one\n"), ("page", "one")];
+    let project = Project::with_shell(TWO, &files);
+    let to = ["--to", "127.0.0.1:1/x"];
+    let build = ["build", "--progress", "plain", "--push", "--export", "x.tar", "--builder", builder()];
+    let mut child = project.spawn(&[&build[..], &to].concat());
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    wait_for_step(&mut stderr);
+    project.write("page", "two");
+    let rest = std::thread::spawn(move || std::io::read_to_string(stderr));
+    // Nobody listens at the registry: who asks it for anything ends with 6.
+    let ran = project.ran(&child.wait_with_output().expect("it ends")).exits(4);
+    let told = rest.join().expect("no panic").expect("text");
+    assert!(told.contains("what base/amd64, web/amd64 holds is not known"), "{told}");
+    assert!(told.contains("files of `page` changed while it was built"), "{told}");
+    assert!(ran.stdout.contains("Nothing was pushed.") && !project.path("x.tar").exists(), "{}", ran.stdout);
+    project.run(&["export", "x.tar"]).exits(4);
+    assert!(!project.path("x.tar").exists());
+    for names in [&[][..], &["web"]] {
+        let push = [&["push"][..], names, &to].concat();
+        let told = project.run(&push).exits(4).stderr;
+        assert!(told.contains("web/amd64") && told.contains("page` changed while"), "{told}");
+    }
+    project.run(&["build", "--builder", builder()]).exits(0);
+    project.run(&["export", "x.tar"]).exits(0);
+}
+
 #[test]
 fn a_dockerfile_that_changes_before_its_turn_is_no_known_input() {
     let base = format!("{SHELL}RUN echo it sleeps; sleep 2\n");

@@ -1,7 +1,8 @@
 //! Template files of a context: what the builder gets, what is noticed, and what stays as it was.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use super::{NOBODY, builder};
 use crate::support::project::{Project, SHELL};
@@ -87,6 +88,67 @@ fn the_builder_gets_them_rendered_and_the_sources_stay_as_they_are() {
     // A file that no variable is in is a file like any other.
     project.write("conf/deep/port.tpl", "{{PORT}}{{PORT}}\n");
     assert!(project.run(&["why"]).exits(0).stdout.contains("conf/deep/port"));
+}
+
+/// Path, times, size and content of everything below `directory`, sorted.
+fn untouched(directory: &Path) -> Vec<String> {
+    let mut waiting = vec![directory.to_owned()];
+    let mut all = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let found = fs::symlink_metadata(&path).expect("it is there");
+        if found.is_dir() {
+            waiting.extend(fs::read_dir(&path).expect("it is there").map(|entry| entry.expect("an entry").path()));
+        }
+        let bytes = if found.is_file() { Some(fs::read(&path).expect("a file")) } else { None };
+        all.push(format!(
+            "{} {:o} {}.{} {}.{} {bytes:?}",
+            path.display(),
+            found.mode(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec()
+        ));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn questions_write_nothing_below_the_state_directory() {
+    let project = project();
+    project.write("catamaran.toml", &CONFIG.replace("hello", "good evening"));
+    project.run(&["build", "--builder", builder()]).exits(0);
+    // What a build would have to render, read and hash.
+    project.write("catamaran.toml", &CONFIG.replace("hello", "good morning"));
+    project.write("plain", "other");
+    project.write("scratch/.keep", "");
+    let state = project.path(".catamaran");
+    let before = untouched(&state);
+    for arguments in [
+        &["why"][..],
+        &["why", "web", "--json"],
+        &["why", "--force"],
+        &["plan"],
+        &["plan", "--json"],
+        &["plan", "--vars"],
+        &["plan", "--graph", "dot"],
+        &["status"],
+        &["status", "--json"],
+        &["metadata"],
+        &["logs", "web"],
+    ] {
+        let mut command = project.command(arguments);
+        command.env("TMPDIR", project.path("scratch"));
+        let ran = project.ran(&command.output().expect("it runs"));
+        assert!([0, 4].contains(&ran.code), "{arguments:?}: {}", ran.stderr);
+        assert!(arguments != ["why"] || ran.stdout.contains("conf/app.conf"), "{}", ran.stdout);
+        assert_eq!(untouched(&state), before, "{arguments:?}");
+    }
+    assert_eq!(fs::read_dir(project.path("scratch")).expect("it is there").count(), 1, "what was rendered is gone");
+    fs::remove_dir_all(&state).expect("ours");
+    project.run(&["why"]).exits(0);
+    assert!(!state.exists());
 }
 
 #[test]

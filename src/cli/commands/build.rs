@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::export::bundle_line;
 use super::push::{pushed_lines, tell_all, tell_warnings};
 use super::watch::watch;
+use super::why::warn_of_outdated;
 use crate::base::{CellState, Failure};
 use crate::bundle::check_destination;
 use crate::cli::args::BuildArgs;
@@ -186,6 +187,10 @@ async fn work(
     done.outcome = Box::pin(run::build(&plans.asked, &plans.whole, state, &options, Arc::clone(events), cancel)).await;
     if done.outcome.class().is_some() {
         return done;
+    }
+    if args.push || args.export.is_some() {
+        // Somebody may have gone on working while it was built.
+        warn_of_outdated(settings, &plans.judged, state, events).await;
     }
     // The bundle first: a push is seen by others, and what fails should fail before that.
     if let Some(file) = &args.export {

@@ -6,14 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::push::{subset_line, tell_all};
 use super::watch::watch;
-use super::why::outdated;
+use super::why::warn_of_outdated;
 use crate::base::ByteSize;
 use crate::cli::args::{ExportArgs, SelectArgs};
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
 use crate::config::Project;
-use crate::event::{Event, EventSink};
+use crate::event::EventSink;
 use crate::plan::{Selection, Selector};
 use crate::report::{Style, counted};
 use crate::run::{self, AllowedHoles, ExportRequest, Exported};
@@ -50,9 +50,7 @@ async fn work(
     let request = ExportRequest { plan: &plans.asked, whole: &plans.whole, destination: &file, allowed: &allowed };
     let state = settings.state(&project);
     let exported = run::export(&request, &state, Arc::clone(&events), cancel).await?;
-    if let Some(text) = outdated(&plans.asked, &state) {
-        events.emit(Event::Warning { cell: None, text });
-    }
+    warn_of_outdated(settings, &plans.asked, &state, &events).await;
     Ok(exported)
 }
 

@@ -5,13 +5,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::watch::watch;
-use super::why::outdated;
+use super::why::warn_of_outdated;
 use crate::base::ByteSize;
 use crate::cli::args::PushArgs;
 use crate::cli::error::CliError;
 use crate::cli::exit;
 use crate::cli::{Console, Settings};
-use crate::event::{Event, EventSink};
+use crate::event::EventSink;
 use crate::registry::{PushForecast, PushReceipt};
 use crate::report::counted;
 use crate::run::{self, Extent, Published, PushRequest, RunError};
@@ -55,9 +55,7 @@ async fn work(
     let request = PushRequest { plan: &plans.asked, whole: &plans.whole, verify: args.verify };
     let state = settings.state(&project);
     let published = Box::pin(run::push(&request, &state, &client, Arc::clone(&events), cancel)).await?;
-    if let Some(text) = outdated(&plans.asked, &state) {
-        events.emit(Event::Warning { cell: None, text });
-    }
+    warn_of_outdated(settings, &plans.asked, &state, &events).await;
     Ok(published)
 }
 

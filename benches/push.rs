@@ -119,7 +119,7 @@ fn ours(runtime: &tokio::runtime::Runtime, images: &Images, indexes: &[(&str, De
         let begun = Instant::now();
         let client = RegistryClient::new(options()).expect("a client");
         let journal = Some(Journal::open(state.path()).expect("a journal"));
-        let settings = PushOptions { journal, verify: false };
+        let settings = PushOptions { journal, verify: false, ..PushOptions::default() };
         let cancel = CancellationToken::new();
         let pushing = push_with(&client, &images.layout, release.clone(), &settings, Arc::new(NoEvents), &cancel);
         let receipt = runtime.block_on(pushing).expect("pushed");

@@ -11,7 +11,7 @@ use super::error::CliError;
 use crate::base::{CellId, ComponentName, CredentialSource, InvalidPlatform, Platform, Prefix, Secret, Spanned};
 use crate::config::{self, BakeRequest, DiskFiles, LoadRequest, LockFile, Project, SecretSpec};
 use crate::engine::EngineError;
-use crate::engine::buildkit::daemon::{DaemonOptions, Ids, RegistryRule, find_buildkitd};
+use crate::engine::buildkit::daemon::{DaemonOptions, Ids, KeyPair, RegistryRule, find_buildkitd};
 use crate::engine::buildkit::{StartOptions, start};
 use crate::event::EventSink;
 use crate::plan::{self, Plan, PlanOptions, Selection, Selector};
@@ -386,14 +386,15 @@ impl Settings {
             .into_iter()
             .map(|host| {
                 // What cannot be read there is told by our own client, which resolves the same bases first.
-                let own = certificates.authorities_of(&host).unwrap_or_default();
+                let (own, identity) = certificates.files_of(&host).unwrap_or_default();
                 let authorities: Vec<PathBuf> = self.ca.iter().cloned().chain(own).collect();
                 // An authority may be for another registry than one on loopback, which may speak either way.
                 let plain_http = self.plain_http.contains(&host)
                     || (!authorities.is_empty() && is_loopback(&host) && answers_in_plain(&host));
-                RegistryRule { host, plain_http, authorities }
+                let pairs = identity.map(|[certificate, key]| KeyPair { key, certificate }).into_iter().collect();
+                RegistryRule { host, plain_http, authorities, pairs }
             })
-            .filter(|rule| rule.plain_http || !rule.authorities.is_empty())
+            .filter(|rule| rule.plain_http || !rule.authorities.is_empty() || !rule.pairs.is_empty())
             .collect()
     }
 

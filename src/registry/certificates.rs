@@ -33,13 +33,18 @@ impl HostCertificates {
         Self { folders }
     }
 
-    /// The files with authorities for `host`, for a program that reads them itself.
+    /// The files with authorities for `host`, and those with our certificate and its key, for a program that reads them
+    /// itself.
     ///
     /// # Errors
     /// [`RegistryError::Ca`] if the folder of the host cannot be used.
-    pub fn authorities_of(&self, host: &str) -> Result<Vec<PathBuf>, RegistryError> {
+    pub fn files_of(&self, host: &str) -> Result<(Vec<PathBuf>, Option<[PathBuf; 2]>), RegistryError> {
         let found = self.of(host)?.unwrap_or_default();
-        Ok(found.authorities.into_iter().map(|(path, _)| path).collect())
+        let identity = found.identity.map(|(certificate, _)| {
+            let key = certificate.with_extension("key");
+            [certificate, key]
+        });
+        Ok((found.authorities.into_iter().map(|(path, _)| path).collect(), identity))
     }
 
     /// Everything for the registry at `authority` (`host`, `host:port`); `None` if there is no folder for it.

@@ -37,6 +37,14 @@ impl Closure {
         Ok(closure)
     }
 
+    /// Takes up what goes where this goes. The root stays the last.
+    pub(super) fn include(&mut self, other: Self) {
+        let known: HashSet<Digest> = self.nodes.iter().map(Node::digest).collect();
+        let before_root = self.nodes.len() - 1;
+        self.nodes
+            .splice(before_root..before_root, other.nodes.into_iter().filter(|node| !known.contains(&node.digest())));
+    }
+
     /// The root's own node.
     pub(super) fn root(&self) -> &Node {
         self.nodes.last().expect("`read` ends with the root")

@@ -38,6 +38,8 @@ pub(super) struct Host {
     least_piece: AtomicU64,
     /// Whether it forgets an upload when the connection breaks within a request, as docker-registry 2.8 does.
     forgets: AtomicBool,
+    /// Whether it said of a manifest with a subject that it lists it (`OCI-Subject`).
+    lists_referrers: AtomicBool,
     /// Challenge and tokens.
     pub(super) auth: HostAuth,
 }
@@ -127,6 +129,7 @@ impl Host {
             self_mount: SelfMount::default(),
             least_piece: AtomicU64::new(0),
             forgets: AtomicBool::new(false),
+            lists_referrers: AtomicBool::new(false),
             auth: HostAuth::default(),
         }
     }
@@ -146,6 +149,19 @@ impl Host {
     pub(super) fn learn_least_piece(&self, response: &Response) {
         if let Some(least) = response.header("oci-chunk-min-length").and_then(|text| text.trim().parse().ok()) {
             self.least_piece.fetch_max(least, Ordering::Relaxed);
+        }
+    }
+
+    /// See [`Host::learn_subject`].
+    pub(super) fn lists_referrers(&self) -> bool {
+        self.lists_referrers.load(Ordering::Relaxed)
+    }
+
+    /// Remembers whether the answer to a manifest has `OCI-Subject` (distribution-spec, "Pushing Manifests with Subject"):
+    /// without, listing it is up to the client.
+    pub(super) fn learn_subject(&self, response: &Response) {
+        if response.header("oci-subject").is_some() {
+            self.lists_referrers.store(true, Ordering::Relaxed);
         }
     }
 

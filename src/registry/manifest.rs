@@ -193,6 +193,7 @@ impl RegistryClient {
                 };
             }
         };
+        target.host.learn_subject(&response);
         put_outcome(manifest, response).await
     }
 }

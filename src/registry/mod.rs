@@ -57,7 +57,7 @@ pub use meter::Meter;
 pub use options::{NoCredentials, RegistryOptions, RetryPolicy, Timeouts};
 pub use push::{PushOptions, Release, ReleaseItem, push, push_with};
 pub use receipt::{Confirmation, PushReceipt, RepositoryReceipt, TagChange, TagReceipt};
-pub use referrers::referrers_tag;
+pub use referrers::{Listing, referrers_tag};
 pub use resolve::Resolved;
 pub use settle::{Settled, Settlement, settle};
 pub use source::PushSource;

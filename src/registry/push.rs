@@ -75,6 +75,9 @@ pub struct PushOptions {
     pub journal: Option<Journal>,
     /// Look behind unchanged tags even if everything was read back a short while ago.
     pub verify: bool,
+    /// Manifests that are published with the item of their repository and by digest alone: what says itself what it refers
+    /// to (`subject`) needs no name at a registry that lists referrers.
+    pub along: Vec<(Repository, Descriptor)>,
 }
 
 /// [`push_with`] without a journal.
@@ -182,7 +185,7 @@ pub(super) async fn look(
     options: &PushOptions,
 ) -> Result<Vec<Item>, RegistryError> {
     check(&release)?;
-    let mut items = read(client, source, release).await?;
+    let mut items = read(client, source, release, &options.along).await?;
     look_at_tags(client, &mut items).await?;
     look_at_losses(client, &mut items).await?;
     look_at_manifests(client, &mut items).await?;
@@ -230,11 +233,24 @@ fn check(release: &Release) -> Result<(), RegistryError> {
     Ok(())
 }
 
-async fn read(client: &RegistryClient, source: &PushSource, release: Release) -> Result<Vec<Item>, RegistryError> {
-    let roots: Vec<Descriptor> = release.items.iter().map(|item| item.index.clone()).collect();
-    let source = source.clone();
+async fn read(
+    client: &RegistryClient,
+    source: &PushSource,
+    release: Release,
+    along: &[(Repository, Descriptor)],
+) -> Result<Vec<Item>, RegistryError> {
+    let roots: Vec<_> = release.items.iter().map(|item| (item.repository.clone(), item.index.clone())).collect();
+    let (source, mut along) = (source.clone(), along.to_vec());
     let closures = tokio::task::spawn_blocking(move || {
-        roots.iter().map(|root| Closure::read(&source, root)).collect::<Result<Vec<_>, _>>()
+        let read = |(repository, root): &(Repository, Descriptor)| {
+            let mut closure = Closure::read(&source, root)?;
+            // With the first item of the repository.
+            for (_, more) in along.extract_if(.., |(other, _)| other == repository) {
+                closure.include(Closure::read(&source, &more)?);
+            }
+            Ok(closure)
+        };
+        roots.iter().map(read).collect::<Result<Vec<_>, RegistryError>>()
     });
     let closures = closures.await.map_err(|error| RegistryError::Setup { reason: error.to_string() })??;
     let items = release.items.into_iter().zip(closures);
@@ -335,7 +351,8 @@ async fn look_at_manifests(client: &RegistryClient, items: &mut [Item]) -> Resul
 /// of it. Left out is what was read back from this very repository a short while ago, by the journal.
 async fn look_behind(client: &RegistryClient, items: &mut [Item], options: &PushOptions) -> Result<(), RegistryError> {
     let believed = |item: &Item| {
-        let journal = options.journal.as_ref().filter(|_| !options.verify);
+        let alone = options.along.iter().all(|(repository, _)| *repository != item.release.repository);
+        let journal = options.journal.as_ref().filter(|_| !options.verify && alone);
         journal.is_some_and(|it| it.is_confirmed(&item.release.repository, &item.release.index.digest))
     };
     for item in &mut *items {

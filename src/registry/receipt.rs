@@ -28,6 +28,22 @@ pub struct PushReceipt {
     pub warnings: Vec<String>,
 }
 
+impl PushReceipt {
+    /// Adds what another push of the same act did.
+    pub fn add(&mut self, other: Self) {
+        self.repositories.extend(other.repositories);
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_present += other.bytes_present;
+        self.mounted += other.mounted;
+        self.bytes_mounted += other.bytes_mounted;
+        self.uploaded += other.uploaded;
+        self.requests += other.requests;
+        self.tag_window_ms = self.tag_window_ms.max(other.tag_window_ms);
+        self.settled = self.settled.take().or(other.settled);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// What a push did in one repository.
 #[derive(Debug, Clone, Serialize)]
 pub struct RepositoryReceipt {

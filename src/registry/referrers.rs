@@ -13,6 +13,17 @@ use crate::base::{Descriptor, Digest, Repository, Tag, media_type};
 /// Pages of one list that are read. A registry that has more to say sends us round in a circle.
 const PAGES: usize = 100;
 
+/// What a registry itself says of the referrers of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listing {
+    /// It lists these.
+    Listed(Vec<Descriptor>),
+    /// It knows the question, and not what is asked about: nothing was pushed there yet.
+    NotYet,
+    /// It knows no such question.
+    Unsupported,
+}
+
 /// The tag under which clients keep referrers where the registry does not list them itself (distribution-spec, "Referrers
 /// Tag Schema").
 pub fn referrers_tag(subject: &Digest) -> Option<Tag> {
@@ -32,11 +43,15 @@ impl RegistryClient {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        let target = self.target(repository);
-        match self.listed_referrers(&target, subject).await? {
-            Some(listed) => Ok(listed),
-            None => self.tagged_referrers(repository, subject).await,
+        match self.listed_referrers(repository, subject).await? {
+            Listing::Listed(listed) => Ok(listed),
+            Listing::NotYet | Listing::Unsupported => self.tagged_referrers(repository, subject).await,
         }
+    }
+
+    /// Whether the registry of `repository` said of a manifest that this client pushed that it lists it under its subject.
+    pub fn lists_what_it_takes(&self, repository: &Repository) -> bool {
+        self.target(repository).host.lists_referrers()
     }
 
     /// What the index under the fallback tag lists; nothing if there is none.
@@ -56,12 +71,12 @@ impl RegistryClient {
         }
     }
 
-    /// What the registry itself lists; `None` if it knows no such request.
-    async fn listed_referrers(
-        &self,
-        target: &Target,
-        subject: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+    /// What the registry itself lists.
+    ///
+    /// # Errors
+    /// As [`RegistryClient::referrers_of`].
+    pub async fn listed_referrers(&self, repository: &Repository, subject: &Digest) -> Result<Listing, RegistryError> {
+        let target = &self.target(repository);
         let scopes = Scopes::pull(&target.path);
         let mut url = self.url(&target.host, &target.api(&format!("referrers/{subject}"))).await?;
         let mut all = Vec::new();
@@ -71,8 +86,13 @@ impl RegistryClient {
             let response = self.ask(&target.host, &call, &scopes, "list referrers").await?;
             match response.status().as_u16() {
                 200 => {}
+                404 if all.is_empty() => {
+                    let answer = response.answer().await;
+                    let unknown = ["NAME_UNKNOWN", "MANIFEST_UNKNOWN"].iter().any(|code| answer.has(code));
+                    return Ok(if unknown { Listing::NotYet } else { Listing::Unsupported });
+                }
                 // Registries of before version 1.1 of the specification know no such path.
-                400 | 404 | 405 | 501 => return Ok(None),
+                400 | 404 | 405 | 501 => return Ok(Listing::Unsupported),
                 _ => return Err(response.refused().await),
             }
             let next = next_page(&response);
@@ -82,7 +102,7 @@ impl RegistryClient {
                 // Only the registry itself may go on with its list.
                 Some(next) if next.origin() == call.url.origin() => url = next,
                 Some(_) => return Err(wrong(target, "its list goes on at another host".to_owned())),
-                None => return Ok(Some(all)),
+                None => return Ok(Listing::Listed(all)),
             }
         }
         Err(wrong(target, format!("its list has more than {PAGES} pages")))

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::place::{Overlay, Place, copy_blob, name_in, open_bundle, open_layout};
 use super::prefetch::Fetcher;
 use super::publish::blocking;
-use super::referrers::Referrers;
+use super::referrers::{Brought, Referrers};
 use super::release::journal;
 use super::{RunError, StateDir};
 use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Reference, Tag};
@@ -95,13 +95,14 @@ pub async fn copy(
     let mut referrers = 0;
     let receipt = match request.destination {
         Place::Registry(reference) => {
-            let mut beside = Vec::new();
+            let mut beside = Brought::default();
             if let Some(upstream) = found.upstream.as_ref().filter(|_| request.referrers) {
                 let (from, to) = (upstream.repository(), reference.repository());
                 let component = component_of(reference);
                 let all = Referrers { client, from, to, component, staging: &staging };
-                (beside, referrers) = all.items(Arc::clone(&found.blobs), found.root.descriptor.clone()).await?;
+                beside = all.items(Arc::clone(&found.blobs), found.root.descriptor.clone()).await?;
             }
+            referrers = beside.count;
             let to = (reference, beside);
             Some(Box::pin(to_registry(&found, to, &staging, state, client, events, cancel)).await?)
         }
@@ -217,7 +218,7 @@ async fn keep_nodes(fetcher: &Fetcher, reference: &Reference, root: Fetched) -> 
 
 async fn to_registry(
     found: &Found,
-    (reference, beside): (&Reference, Vec<ReleaseItem>),
+    (reference, beside): (&Reference, Brought),
     staging: &Layout,
     state: &StateDir,
     client: &RegistryClient,
@@ -235,9 +236,18 @@ async fn to_registry(
         tags: vec![reference.tag().cloned().unwrap_or_else(Tag::latest)],
         partial: found.subset,
     };
-    let options = PushOptions { journal: Some(journal(state).await?), verify: false };
-    let items = std::iter::once(item).chain(beside).collect();
-    Ok(push_with(client, source, Release { items }, &options, events, cancel).await?)
+    let options = PushOptions { journal: Some(journal(state).await?), verify: false, along: beside.along };
+    let items = std::iter::once(item).chain(beside.tagged).collect();
+    let source_again = source.clone();
+    let release = Release { items };
+    let mut receipt = push_with(client, source, release, &options, Arc::clone(&events), cancel).await?;
+    let listed = beside.unless_listed.is_empty() || client.lists_what_it_takes(reference.repository());
+    if !listed {
+        let options = PushOptions { along: Vec::new(), ..options };
+        let release = Release { items: beside.unless_listed };
+        receipt.add(push_with(client, source_again, release, &options, events, cancel).await?);
+    }
+    Ok(receipt)
 }
 
 async fn to_disk(

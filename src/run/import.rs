@@ -84,7 +84,7 @@ pub async fn import(
     let Proven { import, source, release } = proven(request, cancel).await?;
     state.create()?;
     let _lock = state.lock(events.as_ref(), cancel).await?;
-    let options = PushOptions { journal: Some(journal(state).await?), verify: false };
+    let options = PushOptions { journal: Some(journal(state).await?), verify: false, ..PushOptions::default() };
     let receipt = Box::pin(push_with(client, source, release, &options, events, cancel)).await?;
     Ok(Imported { import, receipt })
 }
@@ -97,7 +97,7 @@ pub async fn import_forecast(
     cancel: &CancellationToken,
 ) -> Result<(PushForecast, Import), RunError> {
     let Proven { import, source, release } = proven(request, cancel).await?;
-    let options = PushOptions { journal: None, verify: false };
+    let options = PushOptions { journal: None, verify: false, ..PushOptions::default() };
     let forecast = Box::pin(crate::registry::forecast(client, source, release, &options, events)).await?;
     Ok((forecast, import))
 }

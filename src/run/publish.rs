@@ -74,7 +74,7 @@ pub async fn push(
     plan.require_registries()?;
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let (layout, release) = to_push(plan, whole, state, cancel).await?;
-    let options = PushOptions { journal: Some(journal(state).await?), verify };
+    let options = PushOptions { journal: Some(journal(state).await?), verify, ..PushOptions::default() };
     let receipt = Box::pin(push_with(client, &layout, release, &options, events, cancel)).await?;
     Ok(Published { receipt, extent: Extent::new(plan, whole) })
 }
@@ -92,7 +92,7 @@ pub async fn push_forecast(
     let _lock = state.lock_existing(events.as_ref(), cancel).await?;
     let (layout, release) = to_push(plan, whole, state, cancel).await?;
     // Without the journal: what is believed is not found out.
-    let options = PushOptions { journal: None, verify };
+    let options = PushOptions { journal: None, verify, ..PushOptions::default() };
     let mut forecast = Box::pin(crate::registry::forecast(client, &layout, release, &options, events)).await?;
     if let Some(tags) = super::unfinished_release(state)? {
         let text = format!("a push was interrupted while its {} tags moved: that is settled first", tags.len());

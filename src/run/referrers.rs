@@ -9,7 +9,7 @@ use super::prefetch::Fetcher;
 use super::publish::blocking;
 use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Repository, media_type};
 use crate::image::closure;
-use crate::registry::{Fetched, RegistryClient, ReleaseItem, referrers_tag};
+use crate::registry::{Fetched, Listing, RegistryClient, ReleaseItem, referrers_tag};
 use crate::store::{BlobSource, Layout};
 
 /// More manifests that refer to each other than any image has.
@@ -23,6 +23,19 @@ pub(super) struct Referrers<'a> {
     pub(super) component: ComponentName,
     /// Where manifests are kept on their way.
     pub(super) staging: &'a Layout,
+}
+
+/// What is published with an image so that what refers to it does so there, too.
+#[derive(Default)]
+pub(super) struct Brought {
+    /// Lists under the tags of the referrers tag schema, with what they list.
+    pub(super) tagged: Vec<ReleaseItem>,
+    /// What is published by digest, for the registry to list it.
+    pub(super) along: Vec<(Repository, Descriptor)>,
+    /// Lists of that, for the case that the registry does not say that it does.
+    pub(super) unless_listed: Vec<ReleaseItem>,
+    /// How many manifests refer to the image, or to each other.
+    pub(super) count: usize,
 }
 
 /// What is read of a manifest to say in a list what it is.
@@ -42,37 +55,36 @@ struct Config {
 
 impl Referrers<'_> {
     /// What has to be published with the image behind `root` so that everything that refers to it, or to one of its
-    /// platforms, does so there too; referrers of referrers as well. One item for each manifest that is referred to, under
-    /// the tag of the referrers tag schema, beside what the destination lists there already; and how many there are.
+    /// platforms, does so there too; referrers of referrers as well.
     ///
-    /// A registry that lists referrers itself does so by what their manifests say. The tag is written for it too: which
-    /// clients read it is not known.
-    pub(super) async fn items(
-        &self,
-        blobs: Arc<dyn BlobSource>,
-        root: Descriptor,
-    ) -> Result<(Vec<ReleaseItem>, usize), RunError> {
+    /// A registry that lists referrers itself does so by what their manifests say, and says so when it takes one
+    /// (distribution-spec, "Pushing Manifests with Subject"): they are published by digest. Elsewhere they are listed under
+    /// the tag of the referrers tag schema, beside what the destination lists there already.
+    pub(super) async fn items(&self, blobs: Arc<dyn BlobSource>, root: Descriptor) -> Result<Brought, RunError> {
         let fetcher = Fetcher::new(self.client.clone(), self.staging.clone());
         let reached = blocking(move || Ok(closure(blobs.as_ref(), &root)?)).await?;
         let manifests = reached.iter().filter(|it| matches!(it.kind(), MediaKind::Index | MediaKind::Manifest));
         let mut subjects: Vec<Digest> = manifests.map(|it| it.digest).collect();
-        let (mut items, mut count, mut at) = (Vec::new(), 0, 0);
+        let (mut brought, mut at) = (Brought::default(), 0);
         while let Some(subject) = subjects.get(at).copied() {
             at += 1;
             let found = self.client.referrers_of(self.from, &subject).await?;
             if found.is_empty() {
                 continue;
             }
-            let mut entries = BTreeMap::new();
+            let (mut entries, mut own) = (BTreeMap::new(), Vec::new());
             for (repository, list) in
                 [(self.to, self.client.tagged_referrers(self.to, &subject).await?), (self.from, found)]
             {
                 for entry in list {
                     let manifest = fetcher.manifest(repository, entry.digest).await?;
                     entries.insert(entry.digest, described(&manifest));
+                    if repository == self.from {
+                        own.push(manifest.descriptor.clone());
+                    }
                     fetcher.keep(manifest).await?;
                     if repository == self.from && !subjects.contains(&entry.digest) {
-                        count += 1;
+                        brought.count += 1;
                         subjects.push(entry.digest);
                     }
                 }
@@ -81,9 +93,22 @@ impl Referrers<'_> {
                 let message = format!("more than {LIMIT} manifests refer to it and to each other");
                 return Err(RunError::BadName { message });
             }
-            items.extend(self.item(&subject, &entries).await?);
+            let listed = match self.client.listed_referrers(self.to, &subject).await? {
+                Listing::Listed(listed) => listed,
+                Listing::NotYet => Vec::new(),
+                Listing::Unsupported => {
+                    brought.tagged.extend(self.item(&subject, &entries).await?);
+                    continue;
+                }
+            };
+            let own = own.into_iter().filter(|entry| listed.iter().all(|known| known.digest != entry.digest));
+            let before = brought.along.len();
+            brought.along.extend(own.map(|entry| (self.to.clone(), entry)));
+            if brought.along.len() > before {
+                brought.unless_listed.extend(self.item(&subject, &entries).await?);
+            }
         }
-        Ok((items, count))
+        Ok(brought)
     }
 
     async fn item(

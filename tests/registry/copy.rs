@@ -238,6 +238,48 @@ async fn a_registry_that_lists_referrers_itself_is_asked_page_by_page() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_lists_referrers_only_where_the_registry_does_not() {
+    let work = Work::new();
+    let first = Registry::start(Make::Reference, &Setup::default());
+    let from = first.reference("web:1.0");
+    work.copy("release.tar", &from, &[]).exits(0);
+    let (root, image, blob) = parts(&from);
+    let of_index = sign(&first.address, &root, "application/x-signature", &blob);
+    let of_image = sign(&first.address, &image, "application/x-bill", &blob);
+    let tag = |subject: &Value| subject["digest"].as_str().expect("a digest").replace(':', "-");
+    for (subject, entry) in [(&root, &of_index), (&image, &of_image)] {
+        put(&first.address, "web", &tag(subject), media_type::INDEX, &list_of(entry));
+    }
+    // Where nothing is yet, it does not say of what is asked about whether it would list it.
+    for (there, says) in [(false, true), (true, true), (false, false), (true, false)] {
+        let second = Scripted::start(Login::None).await;
+        second.lists_referrers();
+        if !says {
+            second.always("PUT", "/manifests/", Act::Header("oci-subject", String::new()));
+        }
+        let to = format!("{}/web:1.0", second.address);
+        if there {
+            work.copy(&from, &to, &[]).exits(0);
+        }
+        let copied = work.copy(&from, &to, &["--referrers"]).exits(0).json();
+        assert_eq!(copied["referrers"], 2, "{copied}");
+        for (subject, entry) in [(&root, &of_index), (&image, &of_image)] {
+            assert_eq!(second.tag("web", &tag(subject)).is_none(), says, "{there} {says}");
+            let name = format!("docker://{}/web@{}", second.address, entry["digest"].as_str().expect("a digest"));
+            assert_eq!(Digest::of(raw(&name)).to_string(), entry["digest"].as_str().expect("a digest"));
+        }
+        let again = work.copy(&from, &to, &["--referrers"]).exits(0).json();
+        assert_eq!((&again["bytes_sent"], &again["referrers"]), (&0.into(), &2.into()), "{again}");
+        // Onward, out of what it lists.
+        let third = Registry::start(Make::Debian, &Setup::default());
+        let onward = work.copy(&to, &third.reference("web:1.0"), &["--referrers"]).exits(0).json();
+        assert_eq!(onward["referrers"], 2, "{onward}");
+        lists(&third, &root, &of_index);
+        lists(&third, &image, &of_image);
+    }
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let work = Work::new();

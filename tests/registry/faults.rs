@@ -868,7 +868,11 @@ async fn a_journal_saves_the_look_behind_tags_and_verify_asks_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let push = async |verify: bool| {
         let client = RegistryClient::new(case.options.clone()).expect("a client");
-        let options = PushOptions { journal: Some(Journal::open(folder.path()).expect("a journal")), verify };
+        let options = PushOptions {
+            journal: Some(Journal::open(folder.path()).expect("a journal")),
+            verify,
+            ..PushOptions::default()
+        };
         let cancel = CancellationToken::new();
         push_with(&client, &case.images.layout, case.release.clone(), &options, Arc::new(NoEvents), &cancel)
             .await

@@ -286,7 +286,7 @@ async fn a_tag_that_somebody_else_moves_meanwhile_is_noticed() {
 
 /// Publishes with a journal in `folder`, as a new process would.
 async fn with_journal(case: &Case, folder: &std::path::Path, release: &Release) -> Result<PushReceipt, RegistryError> {
-    let how = PushOptions { journal: Some(Journal::open(folder)?), verify: false };
+    let how = PushOptions { journal: Some(Journal::open(folder)?), verify: false, ..PushOptions::default() };
     let cancel = CancellationToken::new();
     let client = RegistryClient::new(options())?;
     push_with(&client, &case.images.layout, release.clone(), &how, Arc::new(NoEvents), &cancel).await

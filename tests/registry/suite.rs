@@ -181,7 +181,7 @@ async fn pushed_with(
     release: &Release,
     journal: Option<Journal>,
 ) -> Result<PushReceipt, RegistryError> {
-    let options = PushOptions { journal, verify: false };
+    let options = PushOptions { journal, verify: false, ..PushOptions::default() };
     let (events, cancel) = (Arc::new(NoEvents), CancellationToken::new());
     push_with(client, &images.layout, release.clone(), &options, events, &cancel).await
 }

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use base64::Engine as _;
-use catamaran::base::Digest;
+use catamaran::base::{Digest, media_type};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -113,6 +113,8 @@ struct Inner {
     blobs: HashMap<Digest, Bytes>,
     uploads: BTreeMap<String, (String, Vec<u8>)>,
     rules: Vec<Rule>,
+    /// Whether it lists referrers, as registries of version 1.1 of the specification do.
+    lists: bool,
     seen: Vec<Seen>,
     tokens: BTreeMap<String, Vec<String>>,
     numbers: usize,
@@ -193,6 +195,11 @@ impl Scripted {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the request that was waited for did not come: {:?}", self.seen());
+    }
+
+    /// Lists referrers from now on, and says so when it takes one.
+    pub(crate) fn lists_referrers(&self) {
+        self.lock().lists = true;
     }
 
     /// Sends clients to this host and port for their tokens.
@@ -535,6 +542,8 @@ impl Inner {
             self.blob(asked, &name, &digest)
         } else if let Some((name, reference)) = rest("/manifests/") {
             self.manifest(asked, &name, &reference, body)
+        } else if let Some((name, subject)) = rest("/referrers/").filter(|_| self.lists) {
+            self.referrers(&name, &subject)
         } else {
             answer(404)
         }
@@ -711,6 +720,20 @@ impl Inner {
         response
     }
 
+    fn referrers(&self, name: &str, subject: &str) -> Response {
+        let Some(repository) = self.repositories.get(name) else { return error(404, "NAME_UNKNOWN") };
+        let manifests = repository.manifests.iter().filter_map(|(digest, (media_type, bytes))| {
+            let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+            (document["subject"]["digest"] == subject).then(|| {
+                serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len(),
+                    "artifactType": document["artifactType"], "annotations": document["annotations"]})
+            })
+        });
+        let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::INDEX,
+            "manifests": manifests.collect::<Vec<_>>()});
+        json(200, &list)
+    }
+
     fn put_manifest(&mut self, asked: &Asked, name: &str, reference: &str, body: &[u8]) -> Response {
         let digest = Digest::of(body);
         if reference.parse::<Digest>().is_ok_and(|asked| asked != digest) {
@@ -738,6 +761,9 @@ impl Inner {
         }
         let mut response = located(201, &format!("http://{}/v2/{name}/manifests/{digest}", self.address));
         set_digest(&mut response, digest);
+        if let Some(subject) = document["subject"]["digest"].as_str().filter(|_| self.lists) {
+            response.headers_mut().insert("oci-subject", HeaderValue::from_str(subject).expect("a header"));
+        }
         response
     }
 }

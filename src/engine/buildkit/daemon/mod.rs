@@ -17,4 +17,4 @@ mod spawn;
 pub(super) use find::search_path;
 pub use find::{BUILDKITD, find_buildkitd};
 pub use lifetime::StartedBuilder;
-pub use options::{DaemonOptions, Ids, RegistryRule};
+pub use options::{DaemonOptions, Ids, KeyPair, RegistryRule};

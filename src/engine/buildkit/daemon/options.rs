@@ -63,6 +63,19 @@ pub struct RegistryRule {
     /// Files with authorities, in PEM form, that are trusted for it beside the system's.
     #[serde(rename = "ca", skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<PathBuf>,
+    /// Certificates that it is shown where it asks for one.
+    #[serde(rename = "keypair", skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<KeyPair>,
+}
+
+/// A certificate of ours and its key, as files in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyPair {
+    /// The key.
+    pub key: PathBuf,
+    /// The certificate.
+    #[serde(rename = "cert")]
+    pub certificate: PathBuf,
 }
 
 impl fmt::Debug for DaemonOptions {

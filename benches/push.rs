@@ -32,22 +32,8 @@ mod tokens;
 mod tools;
 
 use registry::{Make, Registry, Setup, system_program};
-use release::{Images, item, options};
+use release::{Images, TWELVE, item, options};
 
-const NAMES: [&str; 12] = [
-    "apphub",
-    "gitea",
-    "nginx",
-    "saltstack",
-    "backend",
-    "frontend",
-    "jupyterhub",
-    "nightingale",
-    "prometheus",
-    "singleuser",
-    "slurm-master",
-    "test-containers",
-];
 const BASE: usize = 50 << 20;
 const OWN: usize = 100 << 10;
 const ROUNDS: usize = 5;
@@ -57,7 +43,7 @@ fn main() {
     let images = Images::new();
     let base = images.layer("base", BASE);
     let indexes: Vec<(&str, Descriptor)> =
-        NAMES.iter().map(|name| (*name, images.image(name, "1", std::slice::from_ref(&base), OWN))).collect();
+        TWELVE.iter().map(|name| (*name, images.image(name, "1", std::slice::from_ref(&base), OWN))).collect();
     let unique = unique_bytes(&images);
     let single: Vec<(&str, PathBuf)> =
         indexes.iter().map(|(name, index)| (*name, layout_of_one(&images, name, index))).collect();

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::buildkit::Selection;
 use crate::base::{CellId, Descriptor, Digest, Epoch, Platform, Reference, Secret, SolveOptions};
-use crate::event::EventSink;
+use crate::event::{EventSink, NoEvents};
 
 /// Everything about one cell that an engine needs to build it.
 #[derive(Clone)]
@@ -182,6 +182,33 @@ pub struct Asked {
     pub context: Option<String>,
     /// What of it.
     pub selection: Selection,
+}
+
+impl BuildRequest {
+    /// A build of `dockerfile` with `context` that asks for nothing else, tells nobody and is not cancelled.
+    pub fn new(cell: CellId, context: ContextSource, dockerfile: DockerfileSource, context_key: String) -> Self {
+        Self {
+            cell,
+            context,
+            rendered: Vec::new(),
+            dockerfile,
+            target: None,
+            args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            contexts: Vec::new(),
+            pins: Vec::new(),
+            own_frontend: false,
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            extra_hosts: Vec::new(),
+            no_cache: false,
+            options: SolveOptions::default(),
+            epoch: None,
+            context_key,
+            events: Arc::new(NoEvents),
+            cancel: CancellationToken::new(),
+        }
+    }
 }
 
 impl fmt::Debug for BuildRequest {

@@ -1,18 +1,16 @@
 //! The engine that owns a builder which was started for it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catamaran::base::{CellId, CredentialFuture, CredentialSource, SolveOptions};
+use catamaran::base::{CellId, CredentialFuture, CredentialSource};
 use catamaran::engine::buildkit::daemon::{DaemonOptions, Ids};
 use catamaran::engine::buildkit::{BuildKitEngine, StartOptions, start};
 use catamaran::engine::{BuildRequest, ContextSource, DockerfileSource, Engine, EngineError};
 use catamaran::event::{Event, Execution, NoEvents};
 use catamaran::store::Layout;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::survivors::{descendants, names};
 use crate::support::tools;
@@ -56,27 +54,11 @@ fn request(
     let architecture = platform.rsplit('/').next().expect("an architecture");
     fs::copy(tools::busybox(architecture), context.join("busybox")).expect("copied");
     fs::write(context.join("Dockerfile"), dockerfile).expect("written");
-    BuildRequest {
-        cell: CellId::new("thing".parse().expect("a name"), platform.parse().expect("a platform")),
-        context: ContextSource::Directory { path: context.clone(), always_excluded: Vec::new() },
-        rendered: Vec::new(),
-        dockerfile: DockerfileSource { directory: context, name: "Dockerfile".to_owned(), template: None },
-        target: None,
-        args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        contexts: Vec::new(),
-        pins: Vec::new(),
-        own_frontend: false,
-        secrets: BTreeMap::new(),
-        ssh: BTreeMap::new(),
-        extra_hosts: Vec::new(),
-        no_cache: false,
-        options: SolveOptions::default(),
-        epoch: None,
-        context_key: format!("{}-{platform}", folder.display()),
-        events: Arc::new(events),
-        cancel: CancellationToken::new(),
-    }
+    let cell = CellId::new("thing".parse().expect("a name"), platform.parse().expect("a platform"));
+    let dockerfile = DockerfileSource { directory: context.clone(), name: "Dockerfile".to_owned(), template: None };
+    let context = ContextSource::Directory { path: context, always_excluded: Vec::new() };
+    let key = format!("{}-{platform}", folder.display());
+    BuildRequest { events: Arc::new(events), ..BuildRequest::new(cell, context, dockerfile, key) }
 }
 
 fn daemon_of(folder: &Path) -> u32 {

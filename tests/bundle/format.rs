@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use catamaran::base::{CellId, Descriptor, Digest, DigestHasher, ErrorClass, Failure as _, media_type};
 use catamaran::bundle::{BundleContents, BundleError, BundleReader, BundleReport, write_bundle};
 use catamaran::event::{Event, NoEvents};
-use catamaran::image::{IndexEntry, assemble_index, names};
+use catamaran::image::names;
 use catamaran::store::{BlobSource, Layout, StoreError, VerifiedReader};
 use catamaran::verify::{Depth, ExpectedIndex, verify_layout};
 use tokio_util::sync::CancellationToken;
@@ -332,15 +332,7 @@ fn layout_to_bundle_to_layout_keeps_every_digest() {
 #[test]
 fn attestations_are_in_the_layout_and_not_in_the_docker_view() {
     let mut fleet = Fleet::empty();
-    let image = Image::small("api", "amd64").store(&fleet.layout);
-    let statement = fleet.layout.put(media_type::IN_TOTO, b"{}").expect("stored");
-    let config = fleet.layout.put(media_type::CONFIG, b"{\"architecture\":\"unknown\"}").expect("stored");
-    let attestation = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [statement]});
-    let attestation = fleet.layout.put(media_type::MANIFEST, attestation.to_string().as_bytes()).expect("stored");
-    let entry_of =
-        IndexEntry { platform: platform("amd64"), manifest: image, annotations: None, attestations: vec![attestation] };
-    let index = assemble_index(&fleet.layout, vec![entry_of], &std::collections::BTreeMap::new()).expect("an index");
-    fleet.expect("api", index.descriptor, vec![platform("amd64")]);
+    let statement = fleet.add_attested();
     let path = fleet.directory.path().join("fleet.tar");
     let report = write(&fleet, &fleet.contents(), &path).expect("written");
     assert!(report.lock.blobs.iter().any(|blob| blob.digest == statement.digest));

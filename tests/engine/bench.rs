@@ -1,16 +1,14 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catamaran::base::{CellId, CredentialFuture, CredentialSource, Descriptor, Platform, SolveOptions};
+use catamaran::base::{CellId, CredentialFuture, CredentialSource, Descriptor, Platform};
 use catamaran::engine::buildkit::{BuildKitEngine, ConnectOptions};
 use catamaran::engine::{BuildRequest, BuiltImage, ContextSource, DockerfileSource, Engine, EngineError};
 use catamaran::event::{Event, EventSink};
 use catamaran::store::{BlobSource, Layout};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::Daemon;
 use crate::support::tools;
@@ -109,27 +107,11 @@ impl Bench {
     }
 
     pub(super) fn request(&self, platform: &str) -> BuildRequest {
-        BuildRequest {
-            cell: CellId::new("thing".parse().unwrap(), platform.parse().unwrap()),
-            context: ContextSource::Directory { path: self.context(), always_excluded: Vec::new() },
-            rendered: Vec::new(),
-            dockerfile: DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned(), template: None },
-            target: None,
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            contexts: Vec::new(),
-            pins: Vec::new(),
-            own_frontend: false,
-            secrets: BTreeMap::new(),
-            ssh: BTreeMap::new(),
-            extra_hosts: Vec::new(),
-            no_cache: false,
-            options: SolveOptions::default(),
-            epoch: None,
-            context_key: self.directory.path().display().to_string(),
-            events: self.events.clone(),
-            cancel: CancellationToken::new(),
-        }
+        let cell = CellId::new("thing".parse().unwrap(), platform.parse().unwrap());
+        let context = ContextSource::Directory { path: self.context(), always_excluded: Vec::new() };
+        let dockerfile = DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned(), template: None };
+        let key = self.directory.path().display().to_string();
+        BuildRequest { events: self.events.clone(), ..BuildRequest::new(cell, context, dockerfile, key) }
     }
 
     pub(super) async fn build(&self, platform: &str) -> Result<BuiltImage, EngineError> {

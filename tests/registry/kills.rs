@@ -10,28 +10,20 @@ use crate::support::dice::{Dice, number, seed};
 use crate::support::project::Project;
 use crate::support::proxy::{Proxy, Weather};
 use crate::support::registry::{Make, Registry, Setup};
+use crate::support::release::TWELVE;
 
-const NAMES: [&str; 13] = [
-    "base",
-    "apphub",
-    "gitea",
-    "nginx",
-    "saltstack",
-    "backend",
-    "frontend",
-    "jupyterhub",
-    "nightingale",
-    "prometheus",
-    "singleuser",
-    "slurm-master",
-    "test-containers",
-];
+/// Repositories of the release.
+const REPOSITORIES: usize = TWELVE.len() + 1;
 /// How many kills one run of the tests makes. The campaign makes a thousand.
 const SAMPLE: u64 = 6;
 
+fn names() -> Vec<&'static str> {
+    [&["base"][..], &TWELVE].concat()
+}
+
 /// What every tag shows, by the registry's disk.
 fn shown(registry: &Registry) -> Vec<Option<String>> {
-    NAMES.iter().map(|name| registry.tag_on_disk(&format!("fleet/{name}"), "stable")).collect()
+    names().iter().map(|name| registry.tag_on_disk(&format!("fleet/{name}"), "stable")).collect()
 }
 
 /// Waits until the tags of the running push begin to move, or it ends.
@@ -61,16 +53,16 @@ fn d22_sigkill_at_any_moment_of_a_release_leaves_no_mix() {
     let seed = seed("kills of releases");
     let mut dice = Dice(seed);
     let registry = Registry::start(Make::Reference, &Setup::default());
-    let project = project(&NAMES, &registry.reference("fleet"));
+    let project = project(&names(), &registry.reference("fleet"));
     let shared = images(&project).layer("shared", 1 << 20);
-    build(&project, &NAMES, "first", std::slice::from_ref(&shared), 20_000);
+    build(&project, &names(), "first", std::slice::from_ref(&shared), 20_000);
     let begin = Instant::now();
     project.run(&["push"]).exits(0);
     let whole = u64::try_from(begin.elapsed().as_millis()).expect("some seconds");
     let mut old = shown(&registry);
     let mut mixes = 0;
     for round in 0..number("CATAMARAN_KILLS").unwrap_or(SAMPLE) {
-        build(&project, &NAMES, &format!("{seed} {round}"), std::slice::from_ref(&shared), 20_000);
+        build(&project, &names(), &format!("{seed} {round}"), std::slice::from_ref(&shared), 20_000);
         let mut run = project.spawn(&["push"]);
         // Every other time in the few milliseconds that matter most.
         if round % 2 == 0 {
@@ -85,7 +77,7 @@ fn d22_sigkill_at_any_moment_of_a_release_leaves_no_mix() {
         thread::sleep(Duration::from_millis(100));
         let now = shown(&registry);
         let moved = now.iter().zip(&old).filter(|(now, old)| now != old).count();
-        let mixed = moved > 0 && moved < NAMES.len();
+        let mixed = moved > 0 && moved < REPOSITORIES;
         mixes += u32::from(mixed);
         let place = format!("round {round}, seed {seed}, {moved} tags moved");
         if mixed {
@@ -96,7 +88,7 @@ fn d22_sigkill_at_any_moment_of_a_release_leaves_no_mix() {
             project.run(&["push", "base", "--to", &to]).exits(0);
             let after = shown(&registry);
             let changed = after.iter().zip(&old).filter(|(after, old)| after != old).count();
-            assert!(changed == 0 || changed == NAMES.len(), "{place}: a mix is left");
+            assert!(changed == 0 || changed == REPOSITORIES, "{place}: a mix is left");
             let status = project.run(&["status"]);
             assert!(!status.stderr.contains("interrupted"), "{place}: {}", status.stderr);
         }

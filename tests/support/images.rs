@@ -188,6 +188,20 @@ impl Fleet {
         manifests
     }
 
+    /// A component `api` whose image for amd64 has an attestation; returns the statement in it.
+    pub(crate) fn add_attested(&mut self) -> Descriptor {
+        let image = Image::small("api", "amd64").store(&self.layout);
+        let put = |kind: &str, bytes: &[u8]| self.layout.put(kind, bytes).expect("the layout takes it");
+        let statement = put(media_type::IN_TOTO, b"{}");
+        let config = put(media_type::CONFIG, b"{\"architecture\":\"unknown\"}");
+        let attestation = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [statement]});
+        let attestations = vec![put(media_type::MANIFEST, attestation.to_string().as_bytes())];
+        let entry = IndexEntry { platform: platform("amd64"), manifest: image, annotations: None, attestations };
+        let index = assemble_index(&self.layout, vec![entry], &BTreeMap::new()).expect("an index");
+        self.expect("api", index.descriptor, vec![platform("amd64")]);
+        statement
+    }
+
     /// Names an index that is in the layout.
     pub(crate) fn expect(&mut self, name: &str, descriptor: Descriptor, platforms: Vec<Platform>) {
         let reference = reference(&format!("registry.example/team/{name}:1.0"));

@@ -18,6 +18,22 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 use tempfile::TempDir;
 
+/// Components of a fleet as large as those that the program is for.
+pub(crate) const TWELVE: [&str; 12] = [
+    "apphub",
+    "gitea",
+    "nginx",
+    "saltstack",
+    "backend",
+    "frontend",
+    "jupyterhub",
+    "nightingale",
+    "prometheus",
+    "singleuser",
+    "slurm-master",
+    "test-containers",
+];
+
 /// A blob that is being written, as other writers know it.
 struct Sink(BlobWriter);
 

@@ -322,15 +322,7 @@ fn layers_that_are_not_what_their_type_says() {
 #[test]
 fn attestations_are_carried_and_must_be_whole() {
     let mut fleet = Fleet::empty();
-    let image = Image::small("api", "amd64").store(&fleet.layout);
-    let statement = fleet.layout.put(media_type::IN_TOTO, b"{}").expect("stored");
-    let config = fleet.layout.put(media_type::CONFIG, b"{\"architecture\":\"unknown\"}").expect("stored");
-    let attestation = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [statement]});
-    let attestation = fleet.layout.put(media_type::MANIFEST, attestation.to_string().as_bytes()).expect("stored");
-    let entry =
-        IndexEntry { platform: platform("amd64"), manifest: image, annotations: None, attestations: vec![attestation] };
-    let index = assemble_index(&fleet.layout, vec![entry], &std::collections::BTreeMap::new()).expect("an index");
-    fleet.expect("api", index.descriptor, vec![platform("amd64")]);
+    let statement = fleet.add_attested();
     assert!(verify(&fleet, Depth::Layers).is_whole());
     fs::remove_file(fleet.blob_path(&statement.digest)).expect("removable");
     assert_eq!(shown(&verify(&fleet, Depth::Layers)), ["api attestation: missing"]);

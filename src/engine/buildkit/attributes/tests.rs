@@ -1,37 +1,18 @@
 //! Every key that is ever sent, against lists written by hand: the daemon would not say that one is misspelt.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::base::{CellId, Descriptor, Epoch, Platform};
 use crate::engine::DockerfileSource;
-use crate::event::NoEvents;
 
 fn request() -> BuildRequest {
-    BuildRequest {
-        cell: CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
-        context: ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
-        rendered: Vec::new(),
-        dockerfile: DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned(), template: None },
-        target: None,
-        args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        contexts: Vec::new(),
-        pins: Vec::new(),
-        own_frontend: false,
-        secrets: BTreeMap::new(),
-        ssh: BTreeMap::new(),
-        extra_hosts: Vec::new(),
-        no_cache: false,
-        options: SolveOptions::default(),
-        epoch: None,
-        context_key: "key".to_owned(),
-        events: Arc::new(NoEvents),
-        cancel: CancellationToken::new(),
-    }
+    BuildRequest::new(
+        CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
+        ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
+        DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned(), template: None },
+        "key".to_owned(),
+    )
 }
 
 fn map(key: &str, value: &str) -> BTreeMap<String, String> {

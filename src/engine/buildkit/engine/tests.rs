@@ -1,6 +1,5 @@
 //! A daemon that says what no real one can be made to say.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::base::media_type::{CONFIG, MANIFEST};
-use crate::base::{CellId, CredentialFuture, CredentialSource, SolveOptions};
+use crate::base::{CellId, CredentialFuture, CredentialSource};
 use crate::engine::buildkit::ConnectOptions;
 use crate::engine::buildkit::proto::moby::buildkit::v1::control_server::{Control, ControlServer};
 use crate::engine::buildkit::proto::moby::buildkit::v1::{
@@ -172,36 +171,12 @@ impl Stand {
             }
         };
         let events: Arc<dyn EventSink> = Arc::new(count);
-        self.engine
-            .build(BuildRequest {
-                cell: CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
-                context: ContextSource::Directory {
-                    path: self.directory.path().to_owned(),
-                    always_excluded: Vec::new(),
-                },
-                rendered: Vec::new(),
-                dockerfile: DockerfileSource {
-                    directory: self.directory.path().to_owned(),
-                    name: "Dockerfile".to_owned(),
-                    template: None,
-                },
-                target: None,
-                args: BTreeMap::new(),
-                labels: BTreeMap::new(),
-                contexts: Vec::new(),
-                pins: Vec::new(),
-                own_frontend: false,
-                secrets: BTreeMap::new(),
-                ssh: BTreeMap::new(),
-                extra_hosts: Vec::new(),
-                no_cache: false,
-                options: SolveOptions::default(),
-                epoch: None,
-                context_key: "key".to_owned(),
-                events,
-                cancel: CancellationToken::new(),
-            })
-            .await
+        let cell = CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap());
+        let path = self.directory.path().to_owned();
+        let dockerfile = DockerfileSource { directory: path.clone(), name: "Dockerfile".to_owned(), template: None };
+        let context = ContextSource::Directory { path, always_excluded: Vec::new() };
+        let request = BuildRequest::new(cell, context, dockerfile, "key".to_owned());
+        self.engine.build(BuildRequest { events, ..request }).await
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::trouble::Trouble;
 use super::{RegistryError, RetryPolicy};
+use crate::base::ErrorClass;
 
 /// The mood of one host, shared by everything that talks to it: a pause it asked for concerns all workers, and failures
 /// without any success between them are counted together, so that many workers do not each make a series of their own.
@@ -18,6 +19,8 @@ pub(super) struct Pace {
     narrow: AtomicU32,
     gate: Semaphore,
     strikes: AtomicU32,
+    /// What kind of trouble people were told of, until it is over.
+    told: Mutex<Option<ErrorClass>>,
 }
 
 /// Failures in a row, over all workers, that end every series; in units of one operation's tries.
@@ -27,7 +30,13 @@ const RECOVERY: u32 = 16;
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { until: Mutex::new(None), narrow: AtomicU32::new(0), gate: Semaphore::new(1), strikes: AtomicU32::new(0) }
+        Self {
+            until: Mutex::new(None),
+            narrow: AtomicU32::new(0),
+            gate: Semaphore::new(1),
+            strikes: AtomicU32::new(0),
+            told: Mutex::new(None),
+        }
     }
 }
 
@@ -49,6 +58,17 @@ impl Pace {
     pub(super) fn succeeded(&self) {
         self.strikes.store(0, Ordering::Relaxed);
         let _ = self.narrow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    }
+
+    /// Whether trouble of this kind is news: a hundred workers wait for one host that is down, each several times.
+    pub(super) fn is_news(&self, class: ErrorClass) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        told.replace(class) != Some(class)
+    }
+
+    /// Whether it is news that the host answers: true once after trouble that was told.
+    pub(super) fn is_over(&self) -> bool {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().is_some()
     }
 
     /// One request at a time, until the host has taken some.
@@ -189,6 +209,17 @@ mod tests {
         assert!(before.elapsed() >= asked);
         let long = Tries::new(policy()).after(&pace, trouble(429, Some(100_000))).expect("a wait");
         assert_eq!(long, Duration::from_secs(60), "a registry cannot stop us for a day");
+    }
+
+    #[test]
+    fn trouble_is_told_once_until_it_is_another_or_over() {
+        let pace = Pace::default();
+        assert!(!pace.is_over(), "nothing was told");
+        assert!(pace.is_news(ErrorClass::Network));
+        assert!(!pace.is_news(ErrorClass::Network));
+        assert!(pace.is_news(ErrorClass::RateLimited));
+        assert!(pace.is_over() && !pace.is_over());
+        assert!(pace.is_news(ErrorClass::RateLimited));
     }
 
     #[tokio::test]

@@ -11,11 +11,14 @@ use super::pace::{Pace, Tries};
 use super::response::{CRAWL, Response};
 use super::trouble::{Trouble, retry_after, speaks_no_tls};
 use super::{RegistryClient, RegistryError};
+use crate::base::{ErrorClass, Failure as _};
 use crate::event::Event;
 use crate::registry::auth::Scopes;
 
 /// Redirects followed for one request (RFC 9110 leaves the number open; browsers stop at 20, docker at 10).
 const HOPS: usize = 10;
+/// Waits from which on people are told.
+const WORTH_A_WORD: Duration = Duration::from_secs(5);
 /// What a registry is trusted to need for hashing and storing a body that it has taken whole, on top of the time-out.
 const DIGESTING: u64 = 16 << 20;
 
@@ -47,16 +50,21 @@ impl RegistryClient {
         tries: &mut Tries,
         trouble: Trouble,
     ) -> Result<(), RegistryError> {
-        let reason = trouble.error.to_string();
+        let (reason, class) = (trouble.error.to_string(), trouble.error.class());
         let wait = tries.after(pace, trouble)?;
-        if wait >= Duration::from_secs(5) {
+        self.tell_wait(host, pace, wait, (class, &reason));
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Tells that a host is waited for: once, however many wait for it and however often.
+    fn tell_wait(&self, host: &str, pace: &Pace, wait: Duration, (class, reason): (ErrorClass, &str)) {
+        if wait >= WORTH_A_WORD && pace.is_news(class) {
             let text = format!("`{host}`: waiting {} s, then trying again ({reason})", wait.as_secs());
             self.events.emit(Event::Waiting { text });
         } else {
             self.events.emit(Event::Detail { text: format!("trying again: {reason}") });
         }
-        tokio::time::sleep(wait).await;
-        Ok(())
     }
 
     /// Sends a request once, authenticated; tries a second time only with a new token.
@@ -92,7 +100,11 @@ impl RegistryClient {
             refreshed = true;
             grant = Some(self.answer_challenge(host, scopes, action, response, grant.as_ref()).await?);
         };
-        Self::judge(host, response).await
+        let response = Self::judge(host, response).await?;
+        if host.pace.is_over() {
+            self.events.emit(Event::Waiting { text: format!("`{}` answers again", host.name) });
+        }
+        Ok(response)
     }
 
     /// Sorts out the statuses that say nothing about the request itself.
@@ -319,5 +331,44 @@ async fn watched<T>(
         } else {
             return None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::registry::{NoCredentials, RegistryOptions};
+
+    #[test]
+    fn a_host_that_many_wait_for_is_told_once() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let sink = move |event: Event| {
+            if let Event::Waiting { text } = event {
+                sink.lock().expect("not poisoned").push(text);
+            }
+        };
+        let client = RegistryClient::new(RegistryOptions::new(Arc::new(NoCredentials)))
+            .expect("a client")
+            .with_events(Arc::new(sink));
+        let (down, other) = (Pace::default(), Pace::default());
+        let network = (ErrorClass::Network, "connection refused");
+        client.tell_wait("down", &down, Duration::from_secs(1), network);
+        for seconds in 7..30 {
+            client.tell_wait("down", &down, Duration::from_secs(seconds), network);
+        }
+        client.tell_wait("other", &other, Duration::from_secs(9), network);
+        client.tell_wait("down", &down, Duration::from_secs(9), (ErrorClass::RateLimited, "slow down"));
+        let told: Vec<String> = told.lock().expect("not poisoned").clone();
+        assert_eq!(
+            told,
+            [
+                "`down`: waiting 7 s, then trying again (connection refused)",
+                "`other`: waiting 9 s, then trying again (connection refused)",
+                "`down`: waiting 9 s, then trying again (slow down)",
+            ]
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Overlay, Place, copy_blob, name_in, open_bundle, open_layout};
-use super::prefetch::Fetcher;
+use super::prefetch::{Fetcher, is_elsewhere};
 use super::publish::blocking;
 use super::referrers::{Brought, Referrers};
 use super::release::journal;
@@ -19,7 +19,7 @@ use crate::image::{
     subset_index,
 };
 use crate::registry::{Fetched, PushOptions, PushReceipt, PushSource, RegistryClient, Release, ReleaseItem, push_with};
-use crate::store::{BlobSource, Layout};
+use crate::store::{BlobSource, Layout, StoreError};
 
 /// An image, and where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +90,13 @@ pub async fn copy(
     let found = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(RunError::Cancelled),
-        found = find(request, &staging, client) => found?,
+        found = find(request, &staging, client) => found,
     };
+    let found = match found {
+        Ok(found) if found.upstream.is_none() => blocking(move || whole(found)).await,
+        found => found,
+    };
+    let found = found.map_err(|error| of_source(request.source, error))?;
     let mut referrers = 0;
     let receipt = match request.destination {
         Place::Registry(reference) => {
@@ -155,6 +160,32 @@ async fn find(request: &CopyRequest<'_>, staging: &Layout, client: &RegistryClie
     }
     let (root, subset, platforms) = root;
     Ok(Found { root, blobs, upstream, subset, platforms })
+}
+
+/// What is wrong with a place on this machine: it need not be a project's, so a build may not bring anything back.
+fn of_source(place: &Place, error: RunError) -> RunError {
+    match (place, &error) {
+        (Place::Layout { .. } | Place::Bundle { .. }, RunError::Room(_)) => {
+            RunError::Source { place: place.to_string(), source: Box::new(error) }
+        }
+        _ => error,
+    }
+}
+
+/// Looks whether every blob is there, before the first byte goes anywhere. Blocks.
+fn whole(found: Found) -> Result<Found, RunError> {
+    for blob in closure(found.blobs.as_ref(), &found.root.descriptor)? {
+        match found.blobs.size_of(&blob.digest)? {
+            Some(size) if size == blob.size => {}
+            Some(size) => {
+                let (digest, expected) = (blob.digest, blob.size);
+                return Err(StoreError::WrongSize { digest, expected, found: size }.into());
+            }
+            None if is_elsewhere(&blob) => {}
+            None => return Err(StoreError::Missing { digest: blob.digest }.into()),
+        }
+    }
+    Ok(found)
 }
 
 async fn local(

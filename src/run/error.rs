@@ -68,6 +68,14 @@ pub enum RunError {
         /// As typed.
         pattern: String,
     },
+    /// What shall be copied is not to be had as it should be; whoever made it is not known.
+    #[error("`{place}` cannot be copied")]
+    Source {
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        source: Box<RunError>,
+    },
     /// A bundle does not hold what it says, so nothing of it leaves.
     #[error("`{}` is not whole, and nothing was sent: {}", .path.display(), .findings.first().map(ToString::to_string).unwrap_or_default())]
     NotWhole {
@@ -314,7 +322,7 @@ impl Failure for RunError {
             | Self::DoubledName { .. }
             | Self::Dangling { .. }
             | Self::Moved { .. } => ErrorClass::Incomplete,
-            Self::Index { source, .. } | Self::Base { source, .. } => source.class(),
+            Self::Index { source, .. } | Self::Base { source, .. } | Self::Source { source, .. } => source.class(),
             Self::Several { first, .. } => first.class(),
             Self::NoSecret { .. }
             | Self::NoAgent { .. }
@@ -355,6 +363,12 @@ impl Failure for RunError {
             Self::NotWhole { .. } => {
                 Some("get the file again; `catamaran verify FILE` shows all that is wrong with it".to_owned())
             }
+            Self::Source { source, .. } => match source.class() {
+                ErrorClass::Incomplete | ErrorClass::Integrity => {
+                    Some("get it again from where it was made: only what is whole is copied".to_owned())
+                }
+                _ => source.help(),
+            },
             Self::IncompleteBundle { .. } => {
                 Some("get the whole one, or publish what is there with `--allow-incomplete`".to_owned())
             }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::RunError;
+use super::prefetch::is_elsewhere;
 use crate::base::{Descriptor, Digest, Reference};
 use crate::bundle::BundleReader;
 use crate::image::NAME_ANNOTATIONS;
@@ -173,8 +174,7 @@ pub(super) fn name_in(layout: &Layout, index: &Descriptor, name: Option<&str>) -
 /// Copies a blob, verified; what is there stays. Blocks.
 pub(super) fn copy_blob(source: &dyn BlobSource, layout: &Layout, blob: &Descriptor) -> Result<(), RunError> {
     // What upstream keeps elsewhere is not ours to bring.
-    let foreign = ["nondistributable", "foreign"].iter().any(|word| blob.media_type.contains(word));
-    if layout.has(blob)? || (foreign && source.size_of(&blob.digest)?.is_none()) {
+    if layout.has(blob)? || (is_elsewhere(blob) && source.size_of(&blob.digest)?.is_none()) {
         return Ok(());
     }
     let mut reader = source.open(blob)?;

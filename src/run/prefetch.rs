@@ -153,7 +153,7 @@ fn builder_platforms(plan: &Plan) -> Vec<Platform> {
 }
 
 /// Layers of the non-distributable types stay where their `urls` say (image-spec, layer); no registry has to have them.
-fn is_elsewhere(blob: &Descriptor) -> bool {
+pub(super) fn is_elsewhere(blob: &Descriptor) -> bool {
     blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign")
 }
 

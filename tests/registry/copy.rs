@@ -212,6 +212,39 @@ fn what_refers_to_an_image_comes_along_where_that_is_asked_for() {
     assert!(refused.stderr.contains("to a registry"), "{}", refused.stderr);
 }
 
+#[test]
+fn what_is_here_is_not_asked_for_elsewhere() {
+    let work = Work::new();
+    work.copy("release.tar", "oci:out:web", &[]).exits(0);
+    for (source, destination, write) in [
+        ("release.tar:web", "oci:other:web", "bundle:release.tar:web"),
+        ("out:web", "oci:other:web", "oci:out:web"),
+        ("oci:out:web", "release.tar:web", "bundle:release.tar:web"),
+    ] {
+        let ran = work.copy(source, destination, &[]).exits(2);
+        assert!(ran.stderr.contains("docker.io") && ran.stderr.contains(write), "{source}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_source_with_a_hole_is_told_before_the_first_byte_and_not_called_a_project() {
+    let work = Work::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    work.copy("release.tar", "oci:out:web", &[]).exits(0);
+    let blobs = work.folder.path("out/blobs/sha256");
+    let largest = std::fs::read_dir(&blobs).expect("blobs").filter_map(Result::ok).map(|entry| entry.path());
+    // Neither index nor manifest nor config: those are JSON.
+    let layer = largest.into_iter().find(|path| std::fs::read(path).expect("a blob")[0] != b'{').expect("a layer");
+    let digest = layer.file_name().expect("a name").to_string_lossy().into_owned();
+    std::fs::remove_file(&layer).expect("removed");
+    for destination in [registry.reference("web:1"), "oci:other:web".to_owned(), "bundle:other.tar:web:1".to_owned()] {
+        let ran = work.copy("oci:out:web", &destination, &[]).exits(4);
+        assert!(ran.stderr.contains(&digest) && ran.stderr.contains("oci:"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("catamaran build"), "{}", ran.stderr);
+    }
+    assert!(!registry.log().contains("/v2/web"), "nothing was asked: {}", registry.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_lists_referrers_itself_is_asked_page_by_page() {
     let work = Work::new();

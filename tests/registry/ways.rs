@@ -22,6 +22,7 @@ use crate::support::project::{Project, Ran};
 use crate::support::registry::{Make, PASSWORD, Registry, Setup, USER};
 use crate::support::release::{Images, options};
 use crate::support::scripted::{Login, Scripted};
+use crate::support::tools;
 
 async fn pushed(options: &RegistryOptions, address: &str, names: &[&str]) -> Result<PushReceipt, RegistryError> {
     let images = Images::new();
@@ -276,4 +277,32 @@ fn tls_goes_through_a_tunnel_of_the_proxy_and_certs_d_is_read() {
         !asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT registry.example:443 ")),
         "{asked:?}"
     );
+}
+
+#[test]
+fn a_builder_that_is_started_shows_the_certificate_of_certs_d() {
+    let registry = Registry::start(Make::Debian, &Setup { tls: true, clients: true, ..Setup::default() });
+    let work = Work::new();
+    let certificates = work.0.path("home/.config/containers/certs.d");
+    drop(certificates_of(&certificates, &registry, true));
+    let base = registry.reference("base:1");
+    let config = "name = \"certified\"\nplatforms = [\"linux/amd64\"]\n[component.web]\n";
+    let project = Project::with(config, &[("Dockerfile", &format!("FROM {base}\nCOPY Dockerfile /\n"))]);
+    let search = std::env::join_paths(
+        std::iter::once(tools::folder().join("bin"))
+            .chain(std::env::split_paths(&std::env::var_os("PATH").expect("a path"))),
+    );
+    let run = |folder: &Project, arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command
+            .env("HOME", work.0.path("home"))
+            .env("XDG_CONFIG_HOME", "")
+            .env("PATH", search.as_ref().expect("a path"));
+        folder.ran(&command.output().expect("the program starts"))
+    };
+    run(&work.0, &["copy", "release.tar", &base, "--state", "state"]).exits(0);
+    run(&project, &["build"]).exits(0);
+    let log = registry.log();
+    let builders = |line: &str| line.contains("buildkit/") && line.contains(" 200 ") && line.contains("/blobs/sha256:");
+    assert!(log.lines().any(builders), "the builder pulled the base: {log}");
 }

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,7 +14,7 @@ use crate::cli::exit;
 use crate::cli::settings::parse_platform;
 use crate::cli::{Console, Settings};
 use crate::event::EventSink;
-use crate::run::{self, Copied, CopyRequest};
+use crate::run::{self, Copied, CopyRequest, Place};
 
 /// `catamaran copy`: one image or index from here to there, digests kept.
 pub(super) async fn copy(settings: &Settings, args: CopyArgs, console: &Console, cancel: &CancellationToken) -> u8 {
@@ -41,9 +42,12 @@ async fn work(
 ) -> Result<Copied, CliError> {
     let typed = args.platform.iter().flatten();
     let platforms: Vec<Platform> = typed.map(|text| parse_platform(text)).collect::<Result<_, _>>()?;
-    let from = settings.path(std::path::Path::new(""));
+    let from = settings.path(Path::new(""));
     let (source, destination) =
         (args.source.clone().from_directory(&from), args.destination.clone().from_directory(&from));
+    for place in [&source, &destination] {
+        check_name(place, &from)?;
+    }
     let client = settings.registry(Arc::clone(&events))?;
     let referrers = args.referrers;
     let request = CopyRequest { source: &source, destination: &destination, platforms: &platforms, referrers };
@@ -54,6 +58,24 @@ async fn work(
     // What cannot be removed does no harm.
     drop(std::fs::remove_dir_all(state.root()));
     Ok(copied)
+}
+
+/// A name of Docker Hub that is also a file or layout here, as `release.tar:web`: whoever typed it meant that.
+fn check_name(place: &Place, from: &Path) -> Result<(), CliError> {
+    let Place::Registry(reference) = place else { return Ok(()) };
+    let typed = reference.to_string();
+    let path = typed.split([':', '@']).next().unwrap_or_default();
+    let here = from.join(path);
+    let is_bundle = here.extension().is_some_and(|extension| extension == "tar") && here.is_file();
+    let kind = match here.join("oci-layout").is_file() {
+        true => "oci",
+        false if is_bundle => "bundle",
+        false => return Ok(()),
+    };
+    Err(CliError::Unknown {
+        message: format!("`{typed}` would be asked for at `{}`, and `{path}` is here", reference.repository().host()),
+        help: Some(format!("write `{kind}:{typed}`")),
+    })
 }
 
 /// `copied   sha256:…  linux/amd64, linux/arm64`

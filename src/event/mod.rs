@@ -194,6 +194,8 @@ pub enum Event {
         cells: usize,
         /// Of how many that the run is to bring about.
         of: usize,
+        /// References that they are built from and that nothing fixes to a digest: whether these moved was not asked.
+        unlocked: Vec<String>,
     },
     /// Blobs move to or from a registry, or into a bundle.
     Transfer {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -48,7 +49,26 @@ pub fn why_text(found: &[Foresight], all: bool, style: &Style) -> String {
             let _ = write!(text, ", {} {what}", count(word));
         }
     }
-    text + ".\n"
+    text.push_str(".\n");
+    let kept = found.iter().filter(|one| matches!(one.standing, Some(Standing::Fresh(_) | Standing::Waits(..))));
+    let open: BTreeSet<&String> = kept.flat_map(|one| &one.unlocked).collect();
+    let open: Vec<String> = open.into_iter().cloned().collect();
+    text.extend(not_asked(&open).map(|line| line + ".\n"));
+    text
+}
+
+/// That bases known by their tags alone may have moved, if there are any.
+///
+/// A cell that is reused asks no registry: that is the point of reusing it, and nothing that should go without saying.
+pub(super) fn not_asked(unlocked: &[String]) -> Option<String> {
+    const NAMED: usize = 3;
+    let names: Vec<String> = unlocked.iter().take(NAMED).map(|name| format!("`{}`", printable(name))).collect();
+    let more = if unlocked.len() > NAMED { format!(" and {} more", unlocked.len() - NAMED) } else { String::new() };
+    let text = format!(
+        "whether {}{more} moved was not asked: `catamaran lock` fixes bases, `--force` builds anew",
+        names.join(", ")
+    );
+    (!unlocked.is_empty()).then_some(text)
 }
 
 fn reasons(causes: &[Cause], all: bool) -> Vec<String> {
@@ -88,6 +108,7 @@ pub fn why_document(found: &[Foresight]) -> String {
                 "reasons": reasons,
                 "waits": waits,
                 "forced": forced,
+                "unlocked": one.unlocked,
             })
         })
         .collect();

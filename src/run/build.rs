@@ -13,6 +13,7 @@ use super::indexes::{Joined, name_complete_indexes, whole_index};
 use super::last::LastRun;
 use super::logs::CellLogs;
 use super::mirror::Mirror;
+use super::moved::{moved, unlocked};
 use super::outdated::{forget_outdated, outdated};
 use super::outside::Outside;
 use super::scans::Scans;
@@ -117,7 +118,8 @@ async fn run(
     let judgement = judge_away((plan, whole, state), (&layout, &bases, &options.force), &contents, cancel).await?;
     remember(&contents, events.as_ref()).await;
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
-    tell_reused(&fresh, selected.len(), state, events.as_ref());
+    let open = unlocked(selected.iter().copied().filter(|cell| fresh.contains_key(&cell.id)), &bases);
+    tell_reused(&fresh, selected.len(), open, state, events.as_ref());
     let dependents = Arc::new(Dependents::new(whole, &selected));
     let chosen: BTreeSet<CellId> = selected.iter().map(|cell| cell.id.clone()).collect();
     let selected = todo;
@@ -154,6 +156,9 @@ async fn run(
     }
     let result = match outside {
         Ok(outside) => {
+            for text in moved(&fresh, outside.bases()) {
+                events.emit(Event::Warning { cell: None, text });
+            }
             let mirror = Arc::new(Mirror::new(options.registry.clone(), layout.clone(), outside, whole));
             let scans = Arc::new(Scans::load(plan, state, &layout));
             let services = Arc::new(Services::new(plan, &selected, state, Arc::clone(&logs), cancel));
@@ -354,7 +359,13 @@ fn forget_lists(whole: &Plan, state: &StateDir, contents: &Contents) {
     }
 }
 
-fn tell_reused(fresh: &BTreeMap<CellId, Box<CellRecord>>, of: usize, state: &StateDir, events: &dyn EventSink) {
+fn tell_reused(
+    fresh: &BTreeMap<CellId, Box<CellRecord>>,
+    of: usize,
+    unlocked: Vec<String>,
+    state: &StateDir,
+    events: &dyn EventSink,
+) {
     for (cell, record) in fresh {
         let report = reused(cell.clone(), record, state);
         let state = report.state;
@@ -367,7 +378,7 @@ fn tell_reused(fresh: &BTreeMap<CellId, Box<CellRecord>>, of: usize, state: &Sta
         });
     }
     if !fresh.is_empty() {
-        events.emit(Event::Reused { cells: fresh.len(), of });
+        events.emit(Event::Reused { cells: fresh.len(), of, unlocked });
     }
 }
 

@@ -21,6 +21,7 @@ mod last;
 mod lock;
 mod logs;
 mod mirror;
+mod moved;
 mod named;
 mod outcome;
 mod outdated;

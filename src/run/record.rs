@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::fingerprint::{Fingerprint, lenient};
 use super::state::write_atomically;
 use super::{RunError, StateDir};
-use crate::base::{CellId, ComponentName, Descriptor, Platform};
+use crate::base::{CellId, ComponentName, Descriptor, Digest, Platform};
 
 /// What a cell's last good build made: the link from a cell to its image in the layout.
 ///
@@ -38,6 +38,10 @@ pub struct CellRecord {
     /// Why there was a second try, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
+    /// What the references that it was built from pointed to where a tag could move, by full reference, as far as that was
+    /// known: digests of indexes, or of single images.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bases: BTreeMap<String, Digest>,
     /// What it was made from; nothing where that is not known.
     #[serde(default, deserialize_with = "lenient")]
     pub fingerprint: Option<Fingerprint>,
@@ -65,6 +69,7 @@ impl CellRecord {
             emulated,
             seconds,
             retried: None,
+            bases: BTreeMap::new(),
             fingerprint: None,
             forced: false,
         }

@@ -8,6 +8,7 @@ use super::cell::Prepared;
 use super::dependents::Dependents;
 use super::fingerprint::{Contents, Fingerprint, Sources};
 use super::mirror::Mirror;
+use super::moved::resolved;
 use super::posts::{Posts, execution_on};
 use super::scans::Scans;
 use super::scheduler::Crash;
@@ -144,6 +145,7 @@ impl CellTask {
         };
         let mut engine = self.posts.engine(lane, &self.id.platform, &prepared.build).await.map_err(boxed)?;
         let outside = self.shared.mirror.outside().of_cell(&prepared.build, &engine.capabilities().native);
+        let bases = resolved(&outside.pins);
         let events = Arc::clone(&self.events);
         let request = prepared.request(&self.id, &self.results, outside, events, cancel.clone()).map_err(boxed)?;
         let mut retried = None;
@@ -167,6 +169,7 @@ impl CellTask {
         let mut record = CellRecord::new(&self.id, image.manifest, Some(image.builder), emulated, seconds);
         record.attestations = image.attestations;
         record.retried = retried;
+        record.bases = bases;
         record.forced = self.judged.forced;
         record.fingerprint = self.fingerprint(image.reads).await;
         if let Some(reason) = record.fingerprint.as_ref().and_then(|print| print.unsettled.as_deref()) {

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::fingerprint::{Contents, Standing, judge};
+use super::moved::unlocked;
 use super::{Bases, RunError, StateDir};
 use crate::base::CellId;
 use crate::plan::{Cell, Plan, Selection};
@@ -14,6 +15,8 @@ pub struct Foresight {
     pub cell: CellId,
     /// Nothing for an external: it is brought again by every build.
     pub standing: Option<Standing>,
+    /// References that it is built from and that nothing fixes to a digest: that one of them moved is no reason that is seen.
+    pub unlocked: Vec<String>,
 }
 
 /// Tells for every selected cell what a build would do about it, in the order of the plan. Builds nothing, asks no builder and
@@ -37,8 +40,10 @@ pub fn why(
     let state = if templates { state.only_read(scratch)? } else { state.clone() };
     let contents = Contents::open(&state);
     let mut judgement = judge(plan, &selected, &state, layout.as_ref(), bases, force, &contents)?;
-    let foresight = selected
-        .into_iter()
-        .map(|cell| Foresight { cell: cell.id.clone(), standing: judgement.standings.remove(&cell.id) });
+    let foresight = selected.into_iter().map(|cell| Foresight {
+        cell: cell.id.clone(),
+        standing: judgement.standings.remove(&cell.id),
+        unlocked: unlocked([cell], bases),
+    });
     Ok(foresight.collect())
 }

@@ -2,5 +2,6 @@
 
 mod lock;
 mod mirror;
+mod moving;
 mod offline;
 mod upstream;

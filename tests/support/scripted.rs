@@ -59,6 +59,8 @@ pub(crate) enum Act {
     LieAboutMount,
     /// Forgets all tokens that it gave.
     ForgetTokens,
+    /// Does what was asked; afterwards the tag of the repository shows this.
+    MoveTag(&'static str, &'static str, Digest),
 }
 
 /// When it happens.
@@ -463,6 +465,11 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
         }
         Some(Act::Header(name, value)) => {
             response.headers_mut().insert(name, HeaderValue::from_str(&value).expect("a header"));
+            response
+        }
+        Some(Act::MoveTag(repository, tag, digest)) => {
+            let mut inner = inner.lock().expect("the registry's state");
+            inner.repositories.get_mut(repository).expect("a repository").tags.insert(tag.to_owned(), digest);
             response
         }
         Some(Act::RelativeLocation) => {

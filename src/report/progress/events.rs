@@ -90,7 +90,7 @@ fn members(event: &Event) -> (&'static str, Value) {
         | Event::StepFinished { .. }
         | Event::BuildWarning { .. } => step_members(event),
         Event::ServiceReady { .. } | Event::ServiceLog { .. } | Event::ServiceEnded { .. } => service_members(event),
-        Event::Reused { cells, of } => ("reused", json!({"cells": cells, "of": of})),
+        Event::Reused { cells, of, unlocked } => ("reused", json!({"cells": cells, "of": of, "unlocked": unlocked})),
         Event::Transfer { what, done, total } => ("transfer", json!({"what": what, "done": done.0, "total": total.0})),
         Event::Waiting { text } => ("waiting", json!({"text": text})),
         Event::Warning { cell, text } => (

@@ -9,6 +9,7 @@ use super::tally::Tally;
 use crate::base::{ByteSize, CellId, CellState, Printable};
 use crate::event::{Event, Execution};
 use crate::report::style::{counted, duration, printable};
+use crate::report::why::not_asked;
 use crate::run::{Transcript, Weight};
 
 /// Whole lines with a prefix, for CI logs and files: no carriage returns, no escapes, nothing that is redrawn.
@@ -240,8 +241,14 @@ pub(super) fn notices(event: &Event) -> Vec<String> {
                 format!("         {}", how.join(", ")),
             ]
         }
-        Event::Reused { cells, of } if cells == of => vec![format!("nothing to do: {cells} reused")],
-        Event::Reused { cells, of } => vec![format!("{cells} of {} reused", counted(*of, "cell", "cells"))],
+        Event::Reused { cells, of, unlocked } => {
+            let all = if cells == of {
+                format!("nothing to do: {cells} reused")
+            } else {
+                format!("{cells} of {} reused", counted(*of, "cell", "cells"))
+            };
+            std::iter::once(all).chain(not_asked(unlocked).map(|text| format!("         {text}"))).collect()
+        }
         Event::ServiceReady { service, address, took, .. } => {
             vec![format!("service {} ready at {} ({})", printable(service), printable(address), duration(*took))]
         }

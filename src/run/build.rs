@@ -192,28 +192,31 @@ async fn run(
     events.emit(Event::Detail { text });
     let joining = move |plan: &Plan, whole: &Plan, state: &StateDir| join(plan, whole, state, &layout);
     match blocking((plan, whole, state), joining).await {
-        Ok(joined) => {
-            for text in joined.shared {
-                events.emit(Event::Warning { cell: None, text });
-            }
-            // A component that is not selected has an index of its own right, but is none of this run's results.
-            let ran = |name: &ComponentName| outcome.matrix.cells.iter().any(|cell| cell.cell.component == *name);
-            let indexes = joined.reports.into_iter().filter(|index| ran(&index.component)).collect();
-            let mine = |trouble: &RunError| match trouble {
-                RunError::Index { component, .. } => ran(component),
-                _ => true,
-            };
-            let (mine, others): (Vec<_>, Vec<_>) = joined.troubles.into_iter().partition(mine);
-            for trouble in others {
-                events.emit(Event::Warning { cell: None, text: in_one_line(&trouble) });
-            }
-            outcome.matrix.indexes = indexes;
-            outcome.matrix.unindexed = unindexed(plan, &outcome.matrix);
-            outcome.error = RunError::of_many(mine);
-        }
+        Ok(joined) => keep_joined(joined, &mut outcome, plan, events.as_ref()),
         Err(error) => outcome.error = Some(error),
     }
     Ok(outcome)
+}
+
+/// Takes what became of the indexes into the outcome.
+fn keep_joined(joined: Joined, outcome: &mut Outcome, plan: &Plan, events: &dyn EventSink) {
+    for text in joined.shared {
+        events.emit(Event::Warning { cell: None, text });
+    }
+    // A component that is not selected has an index of its own right, but is none of this run's results.
+    let ran = |name: &ComponentName| outcome.matrix.cells.iter().any(|cell| cell.cell.component == *name);
+    let indexes = joined.reports.into_iter().filter(|index| ran(&index.component)).collect();
+    let mine = |trouble: &RunError| match trouble {
+        RunError::Index { component, .. } => ran(component),
+        _ => true,
+    };
+    let (mine, others): (Vec<_>, Vec<_>) = joined.troubles.into_iter().partition(mine);
+    for trouble in others {
+        events.emit(Event::Warning { cell: None, text: in_one_line(&trouble) });
+    }
+    outcome.matrix.indexes = indexes;
+    outcome.matrix.unindexed = unindexed(plan, &outcome.matrix);
+    outcome.error = RunError::of_many(mine);
 }
 
 /// The layout with what was damaged out of the way, what is remembered of files, and the blobs that were there.

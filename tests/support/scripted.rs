@@ -387,6 +387,20 @@ struct Asked {
     headers: HeaderMap,
 }
 
+/// The answer with half of the body that its length promises.
+async fn half(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.expect("bytes in memory");
+    let half = whole.slice(..whole.len() / 2);
+    let rest = futures_util::stream::once(async {
+        // The half must be on its way before the end comes.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Err(io::Error::other("cut"))
+    });
+    let half = futures_util::stream::iter([Ok(half)]);
+    Response::from_parts(parts, Body::from_stream(half.chain(rest)))
+}
+
 async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Option<Act>) -> Response {
     let cut = || {
         wire.0.store(true, Ordering::SeqCst);
@@ -478,18 +492,7 @@ async fn act_out(inner: &Shared, wire: &Wire, asked: Asked, body: Body, act: Opt
             response.headers_mut().insert("location", HeaderValue::from_str(relative).expect("a header"));
             response
         }
-        Some(Act::HalfBody) => {
-            let (parts, body) = response.into_parts();
-            let whole = axum::body::to_bytes(body, usize::MAX).await.expect("bytes in memory");
-            let half = whole.slice(..whole.len() / 2);
-            let rest = futures_util::stream::once(async {
-                // The half must be on its way before the end comes.
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                Err(io::Error::other("cut"))
-            });
-            let half = futures_util::stream::iter([Ok(half)]);
-            Response::from_parts(parts, Body::from_stream(half.chain(rest)))
-        }
+        Some(Act::HalfBody) => half(response).await,
         _ => response,
     }
 }

@@ -37,6 +37,7 @@ impl Prober<'_> {
             ServiceProbe::Tcp(port) => match accepts(self.bridge, address, *port).await {
                 Answer::Accepts => Ok(()),
                 Answer::Refuses(words) => Err(words),
+                Answer::Unknown(words) => Err(format!("cannot tell whether it listens: {words}")),
             },
             ServiceProbe::Exec(args) => self.exec(args).await,
         }
@@ -68,23 +69,56 @@ pub(super) enum Answer {
     Accepts,
     /// Nothing does, in the daemon's words.
     Refuses(String),
+    /// The daemon's words tell neither.
+    Unknown(String),
 }
 
 /// Whether anything listens on a port as the daemon sees it.
 ///
-/// There is no call for it. A fetch fails in any case, but it is only before the connection stands that the daemon's words are
-/// those of its `dial`; whatever else it says was said after something had accepted.
+/// There is no call for it, so that the words of a fetch that failed have to tell.
 pub(super) async fn accepts(bridge: &Bridge, address: &str, port: u16) -> Answer {
     match fetch(bridge, &format!("http://{address}:{port}/")).await {
-        Err(failure) if !failure.connected => Answer::Refuses(failure.words),
-        Ok(()) | Err(_) => Answer::Accepts,
+        Ok(()) => Answer::Accepts,
+        Err(failure) => match failure.stage {
+            Stage::Connected => Answer::Accepts,
+            Stage::Dial => Answer::Refuses(failure.words),
+            Stage::Unknown => Answer::Unknown(failure.words),
+        },
     }
+}
+
+/// How far a fetch that failed had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody took the connection.
+    Dial,
+    /// Somebody took it.
+    Connected,
+    /// Its words are none of those that are known.
+    Unknown,
 }
 
 struct Failure {
     words: String,
-    connected: bool,
+    stage: Stage,
 }
+
+/// What is only said once a connection stands. An error that is not among these may be anything: a daemon that ended, a disk
+/// of its that is full, a proxy that it is told to use.
+///
+/// moby/buildkit source/http/source.go: the status. Go net/http transport.go: the server ended the connection, or answered
+/// in another language. Go net: an operation on a connection that is there (`read tcp A->B: …`).
+const AFTER_CONNECTING: [&str; 9] = [
+    "invalid response status ",
+    ": EOF",
+    "unexpected EOF",
+    "read tcp ",
+    "write tcp ",
+    "malformed HTTP ",
+    "transport connection broken",
+    "server closed idle connection",
+    "timeout awaiting response headers",
+];
 
 async fn fetch(bridge: &Bridge, url: &str) -> Result<(), Failure> {
     let name = Identity::random();
@@ -92,17 +126,32 @@ async fn fetch(bridge: &Bridge, url: &str) -> Result<(), Failure> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(status)) => Err(failure(&status, url)),
         // It is a local address: a dial is answered at once, so it is the answer that is late.
-        Err(_) => Err(Failure { words: format!("no answer within {} s", PATIENCE.as_secs()), connected: true }),
+        Err(_) => Err(Failure { words: format!("no answer within {} s", PATIENCE.as_secs()), stage: Stage::Connected }),
     }
 }
 
 fn failure(status: &Status, url: &str) -> Failure {
     let words = words::status(status);
-    // net/http: `Get "URL": dial tcp ADDRESS: connect: connection refused`. A broken connection to the daemon is neither.
-    let ours = status.code() == Code::Unavailable || status.code() == Code::Cancelled;
-    let connected = !ours && !words.contains(": dial tcp ");
-    let words = words.rsplit_once("dial tcp ").map_or(words.clone(), |(_, rest)| rest.to_owned());
-    Failure { words: format!("{url}: {words}"), connected }
+    let dialled = words.rsplit_once(": dial tcp ").map(|(_, rest)| rest);
+    let stage = match dialled {
+        // A broken connection to the daemon says nothing about anybody else's.
+        _ if matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded) => Stage::Unknown,
+        // net/http: `Get "URL": dial tcp ADDRESS: connect: connection refused`. Another address than the one that was asked
+        // for is a proxy's, or where an answer led to.
+        Some(rest) if authority(url).is_some_and(|authority| rest.starts_with(&format!("{authority}: "))) => {
+            Stage::Dial
+        }
+        None if AFTER_CONNECTING.iter().any(|known| words.contains(known)) => Stage::Connected,
+        _ => Stage::Unknown,
+    };
+    let words = dialled.map_or(words.as_str(), |rest| rest);
+    Failure { words: format!("{url}: {words}"), stage }
+}
+
+/// `HOST:PORT` of a URL of http or https.
+fn authority(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
 /// The URL of an http probe with the service's address and port in it. `None` where it is no URL of this kind.
@@ -135,13 +184,46 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dial_that_failed_is_no_connection() {
-        let refused =
-            Status::unknown("failed: Get \"http://127.0.0.1:9/\": dial tcp 127.0.0.1:9: connect: connection refused");
-        let refused = failure(&refused, "u");
-        assert!(!refused.connected);
-        assert_eq!(refused.words, "u: 127.0.0.1:9: connect: connection refused");
-        assert!(failure(&Status::unknown("invalid response status 404"), "u").connected);
-        assert!(!failure(&Status::unavailable("broken"), "u").connected);
+    fn only_known_words_tell_whether_a_connection_stood() {
+        const URL: &str = "http://127.0.0.1:9/";
+        let stage = |words: &str| failure(&Status::unknown(words), URL).stage;
+        let refused = "failed: Get \"http://127.0.0.1:9/\": dial tcp 127.0.0.1:9: connect: connection refused";
+        assert_eq!(stage(refused), Stage::Dial);
+        assert_eq!(
+            failure(&Status::unknown(refused), URL).words,
+            "http://127.0.0.1:9/: 127.0.0.1:9: connect: connection refused"
+        );
+        assert_eq!(stage("Get \"http://127.0.0.1:9/\": dial tcp 127.0.0.1:9: i/o timeout"), Stage::Dial);
+        for words in [
+            "invalid response status 404",
+            "Get \"http://127.0.0.1:9/\": EOF",
+            "Get \"http://127.0.0.1:9/\": read tcp 127.0.0.1:5->127.0.0.1:9: read: connection reset by peer",
+            "Get \"http://127.0.0.1:9/\": net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2\"",
+            "failed to copy: unexpected EOF",
+        ] {
+            assert_eq!(stage(words), Stage::Connected, "{words}");
+        }
+        for words in [
+            "",
+            "failed to write: no space left on device",
+            "no such job abc",
+            "source http is denied by policy",
+            // A proxy, or where an answer led to.
+            "Get \"http://127.0.0.1:9/\": dial tcp 10.0.0.1:3128: connect: connection refused",
+            "Get \"http://127.0.0.1:9/\": dial tcp 127.0.0.1:99: connect: connection refused",
+        ] {
+            assert_eq!(stage(words), Stage::Unknown, "{words}");
+        }
+        for status in
+            [Status::unavailable("broken: EOF"), Status::cancelled(refused), Status::deadline_exceeded("x: EOF")]
+        {
+            assert_eq!(failure(&status, URL).stage, Stage::Unknown, "it is the way to the daemon that broke");
+        }
+    }
+
+    #[test]
+    fn a_port_that_belongs_to_the_scheme_is_known_in_dials_too() {
+        let words = "Get \"http://10.10.0.2/\": dial tcp 10.10.0.2:80: connect: connection refused";
+        assert_eq!(failure(&Status::unknown(words), "http://10.10.0.2:80/").stage, Stage::Dial);
     }
 }

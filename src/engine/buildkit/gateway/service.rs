@@ -157,6 +157,7 @@ async fn choose_port(shared: &Shared, bridge: &Bridge, request: &ServiceRequest)
         (ServicePort::Free, Network::Own) => Ok(Some(FREE_PORTS.start)),
         (ServicePort::Fixed(port), Network::Host) => match accepts(bridge, &host, port).await {
             Answer::Refuses(_) => Ok(Some(port)),
+            Answer::Unknown(words) => Err(failed(request, format!("cannot tell whether port {port} is free: {words}"))),
             Answer::Accepts => Err(EngineError::Service {
                 service: request.name.clone(),
                 reason: format!("port {port} is taken on the builder's machine, whose network its containers share"),
@@ -165,13 +166,17 @@ async fn choose_port(shared: &Shared, bridge: &Bridge, request: &ServiceRequest)
             }),
         },
         (ServicePort::Free, Network::Host) => {
+            let mut unknown = None;
             for _ in 0..FREE_TRIES {
                 let port = random_port();
-                if matches!(accepts(bridge, &host, port).await, Answer::Refuses(_)) {
-                    return Ok(Some(port));
+                match accepts(bridge, &host, port).await {
+                    Answer::Refuses(_) => return Ok(Some(port)),
+                    Answer::Accepts => {}
+                    Answer::Unknown(words) => unknown = Some(words),
                 }
             }
-            Err(failed(request, "found no free port".to_owned()))
+            let words = unknown.map(|words| format!(": {words}")).unwrap_or_default();
+            Err(failed(request, format!("found no free port{words}")))
         }
     }
 }

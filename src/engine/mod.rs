@@ -37,16 +37,26 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// How programs of `platform` run here.
+    /// How programs of `platform` run here, whatever the builder's own processor is.
+    ///
+    /// 32-bit programs of the same family that a builder lists run on its processor: packages of qemu register no emulator
+    /// for these. One whose processor cannot (some arm64 servers) does not list them, unless somebody registered one by hand.
     pub fn execution(&self, platform: &Platform) -> Execution {
-        if platform.runs_on(&self.native) {
+        let listed = || self.platforms.iter().any(|known| platform.runs_on(known));
+        if platform.runs_on(&self.native) || (is_half_of(platform, &self.native) && listed()) {
             Execution::Native
-        } else if self.platforms.iter().any(|known| platform.runs_on(known)) {
+        } else if listed() {
             Execution::Emulated(interpreter(platform))
         } else {
             Execution::Absent
         }
     }
+}
+
+/// Whether `platform` is what 64-bit processors of `native` may run in 32 bits.
+fn is_half_of(platform: &Platform, native: &Platform) -> bool {
+    let pair = (platform.architecture(), native.architecture());
+    platform.os() == native.os() && matches!(pair, ("386", "amd64") | ("arm", "arm64"))
 }
 
 /// Name of the interpreter that runs `platform`'s programs, as qemu calls its user-mode emulators.
@@ -56,6 +66,8 @@ fn interpreter(platform: &Platform) -> String {
         "arm64" => "aarch64",
         "386" => "i386",
         "loong64" => "loongarch64",
+        "mips64le" => "mips64el",
+        "mipsle" => "mipsel",
         other => other,
     };
     format!("qemu-{machine}")
@@ -84,4 +96,46 @@ pub trait Engine: Send + Sync {
 
     /// Ends the engine and, where it was started for this run, its builder with every step, mount and port of it. Idempotent.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn execution(native: &str, listed: &[&str], platform: &str) -> Execution {
+        let platform_of = |text: &str| text.parse::<Platform>().expect(text);
+        let capabilities = Capabilities {
+            address: "unix:///b".to_owned(),
+            version: "buildkit".to_owned(),
+            native: platform_of(native),
+            platforms: listed.iter().map(|text| platform_of(text)).collect(),
+            parallelism: 4,
+        };
+        capabilities.execution(&platform_of(platform))
+    }
+
+    #[test]
+    fn both_directions_are_told_by_the_builders_own_processor() {
+        let emulated = |name: &str| Execution::Emulated(name.to_owned());
+        let (arm, amd) = (["arm64", "amd64", "arm/v7", "riscv64"], ["amd64", "arm64", "386", "mips64le"]);
+        for (native, listed, platform, expected) in [
+            ("arm64", &arm[..], "arm64", Execution::Native),
+            ("arm64", &arm, "amd64", emulated("qemu-x86_64")),
+            ("arm64", &arm, "arm/v7", Execution::Native),
+            ("arm64", &arm, "arm/v6", Execution::Native),
+            ("arm64", &arm, "riscv64", emulated("qemu-riscv64")),
+            ("arm64", &arm, "s390x", Execution::Absent),
+            // A processor without 32 bits, and no emulator.
+            ("arm64", &["arm64", "amd64"], "arm/v7", Execution::Absent),
+            ("arm64", &["arm64"], "amd64", Execution::Absent),
+            ("amd64", &amd, "amd64", Execution::Native),
+            ("amd64", &amd, "arm64", emulated("qemu-aarch64")),
+            ("amd64", &amd, "386", Execution::Native),
+            ("amd64", &amd, "mips64le", emulated("qemu-mips64el")),
+            ("amd64", &["amd64", "arm64", "arm/v7"], "arm/v7", emulated("qemu-arm")),
+            ("amd64", &["amd64"], "arm64", Execution::Absent),
+        ] {
+            assert_eq!(execution(native, listed, platform), expected, "{platform} on {native}");
+        }
+    }
 }

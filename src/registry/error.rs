@@ -277,6 +277,13 @@ impl Failure for RegistryError {
             Self::Network { .. } | Self::Stalled { .. } => {
                 Some("run the same command again: what is there is kept".to_owned())
             }
+            Self::Credentials(_) => Some(
+                "correct the file (it is JSON, as `docker login` and `skopeo login` write it) or the helper that it names"
+                    .to_owned(),
+            ),
+            Self::Refused { host, status: 405, .. } => Some(format!(
+                "`{host}` takes no pushes there (read-only, a mirror or a cache): publish elsewhere with `--to PREFIX`"
+            )),
             Self::Refused { status: 413, .. } => {
                 Some("raise the size limit of the proxy in front of the registry".to_owned())
             }
@@ -313,5 +320,28 @@ impl Failure for RegistryError {
             Self::Several { rest, .. } => rest.iter().map(|error| error as &dyn Failure).collect(),
             _ => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_no_pushes_and_what_is_no_json_have_ways_out_of_their_own() {
+        let refused = |status| RegistryError::Refused {
+            host: "r.example".to_owned(),
+            action: "begin an upload to a".to_owned(),
+            status,
+            answer: Answer::default(),
+        };
+        assert!(
+            refused(405).help().is_some_and(|help| help.contains("takes no pushes") && help.contains("--to PREFIX"))
+        );
+        assert_eq!(refused(400).help(), None);
+        let reason = "`config.json` is not valid at line 3, column 1".to_owned();
+        let broken = RegistryError::Credentials(CredentialError { host: "r.example".to_owned(), reason });
+        assert!(broken.to_string().contains("line 3") && !broken.to_string().contains("log in"));
+        assert!(broken.help().is_some_and(|help| help.starts_with("correct the file")));
     }
 }

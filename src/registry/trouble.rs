@@ -44,7 +44,7 @@ impl Trouble {
             _ if wants_certificate(&reason) => (false, Some(certificate_help(host))),
             Some(tls) => (false, Some(tls_help(host, tls))),
             None if error.is_builder() => (false, None),
-            None => (true, None),
+            None => (true, nobody_help(host, &error)),
         };
         let weight = if error.is_connect() { 2 } else { 1 };
         let error = RegistryError::Network { host: host.to_owned(), action: action.to_owned(), reason, help };
@@ -69,6 +69,12 @@ fn wants_certificate(reason: &str) -> bool {
     ["CertificateRequired", "BadCertificate", "CertificateUnknown", "UnknownCA", "AccessDenied"]
         .iter()
         .any(|known| alert.starts_with(known))
+}
+
+/// What to do where nobody listens: to try again helps only if somebody starts it.
+fn nobody_help(host: &str, error: &(dyn StdError + 'static)) -> Option<String> {
+    let refused = find::<io::Error>(error)?.kind() == io::ErrorKind::ConnectionRefused;
+    refused.then(|| format!("nothing listens at `{host}`: start the registry, or correct its address and port"))
 }
 
 fn certificate_help(host: &str) -> String {

@@ -104,6 +104,22 @@ mod tests {
         assert_eq!(of(&[off, bare, good.clone()]), Emulation::Works(good));
     }
 
+    /// On an arm64 machine: amd64 is what has to be emulated, and a registration for arm64 or arm is none for it.
+    #[test]
+    fn an_arm64_machine_emulates_amd64() {
+        let of = |emulators: &[Emulator]| Emulation::of("amd64", emulators);
+        assert_eq!(of(&[emulator("arm64", true, true, true), emulator("386", true, true, true)]), Emulation::Missing);
+        assert!(of(&[]).advice("amd64").is_some_and(|advice| advice.contains("qemu-user-static")));
+        let bare = emulator("amd64", true, false, true);
+        assert_eq!(of(std::slice::from_ref(&bare)), Emulation::NotInContainers(bare.clone()));
+        let off = emulator("amd64", false, true, true);
+        assert!(of(&[off]).advice("amd64").is_some_and(|advice| advice.ends_with("binfmt_misc/qemu-amd64`")));
+        let nameless = emulator("amd64", true, true, false);
+        let works = of(&[bare, nameless.clone()]);
+        assert_eq!(works, Emulation::Works(nameless));
+        assert!(works.weakness().is_some_and(|weakness| weakness.contains("flag P")));
+    }
+
     #[test]
     fn every_hindrance_has_a_way_out() {
         let advice = |emulators: &[Emulator]| Emulation::of("arm64", emulators).advice("arm64").unwrap_or_default();

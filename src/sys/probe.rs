@@ -74,6 +74,8 @@ impl Machine {
             "s390x" => (2, 2, 22),
             "mips64le" => (2, 1, 8),
             "mips64" => (2, 2, 8),
+            "mipsle" => (1, 1, 8),
+            "mips" => (1, 2, 8),
             "loong64" => (2, 1, 258),
             _ => return None,
         };
@@ -150,6 +152,23 @@ mod tests {
         assert_eq!(Some(emulator.machine), Machine::of("arm64"));
         assert!(emulator.enabled && emulator.fixed && !emulator.keeps_name);
         assert_eq!(emulator.interpreter, Path::new("/usr/bin/qemu-aarch64"));
+    }
+
+    /// What Debian's qemu-user-binfmt registers on an arm64 machine for amd64, and what `tonistiigi/binfmt` does.
+    #[test]
+    fn an_arm64_machine_tells_how_it_runs_amd64() {
+        let magic = "magic 7f454c4602010100000000000000000002003e00\nmask fffffffffffefe00fffffffffffffffffeffffff\n";
+        let read = |interpreter: &str, flags: &str, state: &str| {
+            let text = format!("{state}\ninterpreter {interpreter}\nflags: {flags}\noffset 0\n{magic}");
+            parse_registration("qemu-x86_64", &text).expect("an ELF registration")
+        };
+        let debian = read("/usr/libexec/qemu-binfmt/x86_64-binfmt-P", "POCF", "enabled");
+        assert_eq!(Some(debian.machine), Machine::of("amd64"));
+        assert!(debian.enabled && debian.fixed && debian.keeps_name);
+        let other = read("/usr/bin/qemu-x86_64", "OCF", "enabled");
+        assert!(other.enabled && other.fixed && !other.keeps_name);
+        let bare = read("/usr/bin/qemu-x86_64-static", "OC", "disabled");
+        assert!(!bare.enabled && !bare.fixed, "C alone says nothing about containers");
     }
 
     #[test]

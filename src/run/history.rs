@@ -53,6 +53,18 @@ pub struct RunRecord {
     pub failures: Vec<RecordedFailure>,
     /// Seconds of the last good build of each cell, by `NAME/OS/ARCH`; cells of earlier runs are kept.
     pub history: BTreeMap<String, f64>,
+    /// How the runs ended for the cells that they left without an image, of this run and of earlier ones.
+    pub(super) open: Vec<OpenCell>,
+}
+
+/// A cell that is not there, and what the last run did about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpenCell {
+    pub(super) component: ComponentName,
+    pub(super) platform: Platform,
+    /// None while its run goes on, and for good if that was killed.
+    pub(super) state: Option<CellState>,
+    pub(super) reason: Option<String>,
 }
 
 /// A builder that answered.
@@ -239,9 +251,9 @@ impl Failure for RecordedFailure {
     }
 }
 
-const SCHEMA: &str = "catamaran/run/v1";
+pub(super) const SCHEMA: &str = "catamaran/run/v1";
 /// Ten thousand cells with their layers and steps fit into this.
-const LIMIT: u64 = 64 << 20;
+pub(super) const LIMIT: u64 = 64 << 20;
 
 impl RunRecord {
     /// An empty record of this version.
@@ -251,6 +263,12 @@ impl RunRecord {
 
     /// The record of the last build, if there is one that can be used. Only failing to read the disk is an error.
     pub fn load(state: &StateDir) -> Result<Option<Self>, RunError> {
+        // A first run that was killed has left nothing but what it had begun.
+        Ok(Self::read(state)?.filter(|record| record.began != 0))
+    }
+
+    /// What stands in the file, whether a run has come to its end or not.
+    pub(super) fn read(state: &StateDir) -> Result<Option<Self>, RunError> {
         let path = state.history();
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {

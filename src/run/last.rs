@@ -1,16 +1,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{CellReport, RunError, StateDir};
-use crate::base::{CellId, CellState, ComponentName, Platform};
+use super::history::{LIMIT, OpenCell, SCHEMA};
+use super::{CellReport, RunError, RunRecord, StateDir};
+use crate::base::{CellId, CellState};
 
 /// How the runs ended for cells that they left without an image: what `status` says instead of "never built".
 ///
-/// Kept in `last-run.json` of the state directory, for people only: no decision hangs on it. A file that cannot be understood
-/// is the same as none.
+/// Kept in the record of the last build ([`RunRecord`]), for people only: no decision hangs on it. A file that cannot be
+/// understood is the same as none.
 #[derive(Debug, Default)]
 pub(super) struct LastRun {
     cells: BTreeMap<CellId, Ended>,
@@ -23,38 +24,27 @@ struct Ended {
     reason: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// As much of the record as is looked at here: there may be megabytes of it.
+#[derive(Deserialize)]
 struct Written {
     schema: String,
-    cells: Vec<WrittenCell>,
+    #[serde(default)]
+    open: Vec<OpenCell>,
 }
-
-#[derive(Serialize, Deserialize)]
-struct WrittenCell {
-    component: ComponentName,
-    platform: Platform,
-    state: Option<CellState>,
-    reason: Option<String>,
-}
-
-const SCHEMA: &str = "catamaran/last-run/v1";
-
-/// Some 150 bytes a cell; a file over this is not one.
-const LIMIT: u64 = 16 << 20;
 
 impl LastRun {
     /// What is known of earlier runs.
     pub(super) fn load(state: &StateDir) -> Self {
         let read = || -> io::Result<Written> {
             let mut bytes = Vec::new();
-            File::open(state.last_run())?.take(LIMIT).read_to_end(&mut bytes)?;
+            File::open(state.history())?.take(LIMIT).read_to_end(&mut bytes)?;
             Ok(serde_json::from_slice(&bytes)?)
         };
         let cells = match read() {
-            Ok(written) if written.schema == SCHEMA => written.cells,
+            Ok(written) if written.schema == SCHEMA => written.open,
             _ => Vec::new(),
         };
-        let entry = |cell: WrittenCell| {
+        let entry = |cell: OpenCell| {
             (CellId::new(cell.component, cell.platform), Ended { state: cell.state, reason: cell.reason })
         };
         Self { cells: cells.into_iter().map(entry).collect() }
@@ -84,22 +74,28 @@ impl LastRun {
         }
     }
 
-    /// Writes it as one act, not durably: after a power cut an older one is good enough.
-    pub(super) fn save(&self, state: &StateDir) -> Result<(), RunError> {
-        let cell = |(cell, ended): (&CellId, &Ended)| WrittenCell {
+    /// As the record has it, sorted.
+    pub(super) fn open(&self) -> Vec<OpenCell> {
+        let cell = |(cell, ended): (&CellId, &Ended)| OpenCell {
             component: cell.component.clone(),
             platform: cell.platform.clone(),
             state: ended.state,
             reason: ended.reason.clone(),
         };
-        let written = Written { schema: SCHEMA.to_owned(), cells: self.cells.iter().map(cell).collect() };
-        let path = state.last_run();
-        let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(state.root())?;
-            file.write_all(&serde_json::to_vec(&written)?)?;
-            file.persist(&path).map(drop).map_err(|failed| failed.error)
-        };
-        write().map_err(|source| RunError::state("write", &path, source))
+        self.cells.iter().map(cell).collect()
+    }
+
+    /// Puts it into the record of the last build, which stays what it is otherwise, as one act.
+    pub(super) fn save(&self, state: &StateDir) -> Result<(), RunError> {
+        let open = self.open();
+        let mut record = RunRecord::read(state)?.unwrap_or_else(RunRecord::new);
+        // Where earlier versions kept it.
+        drop(std::fs::remove_file(state.root().join("last-run.json")));
+        if record.open == open {
+            return Ok(());
+        }
+        record.open = open;
+        record.save(state)
     }
 
     /// Why `cell` has no image, as far as runs have told.
@@ -155,7 +151,18 @@ mod tests {
         assert_eq!(last.why(&names[1]).as_deref(), Some("waited for base/arm64 in the last run"));
         assert_eq!(last.why(&names[2]), None);
         assert_eq!(last.why(&names[3]).as_deref(), Some("the last run was stopped before it was there"));
-        std::fs::write(state.last_run(), "{\"schema\":\"catamaran/la").expect("writable");
+        // A first run that was killed is none that could be told of.
+        assert!(RunRecord::load(&state).expect("it can be read").is_none());
+        // Of two records there is one, and either leaves alone what is the other's.
+        let record = RunRecord { began: 7, title: "demo".to_owned(), open: last.open(), ..RunRecord::new() };
+        record.save(&state).expect("it can be written");
+        let mut last = LastRun::load(&state);
+        last.outdate(&[cell("web")], "it is old");
+        last.save(&state).expect("it can be written");
+        let record = RunRecord::load(&state).expect("it can be read").expect("it is there");
+        assert_eq!((record.began, record.title.as_str(), record.open.len()), (7, "demo", 3));
+        assert_eq!(LastRun::load(&state).why(&cell("web")).as_deref(), Some("it is old"));
+        std::fs::write(state.history(), "{\"schema\":\"catamaran/ru").expect("writable");
         assert_eq!(LastRun::load(&state).why(&names[0]), None);
     }
 }

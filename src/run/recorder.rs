@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::history::{RecordedBuilder, RecordedCell, RecordedFailure, RecordedIndex};
+use super::last::LastRun;
 use super::sizes::layers;
 use super::{Outcome, RunError, RunRecord, StateDir};
 use crate::base::CellId;
@@ -109,6 +110,7 @@ impl Recorder {
                 .collect(),
             failures,
             history,
+            open: LastRun::load(state).open(),
             ..RunRecord::new()
         }
     }

@@ -23,9 +23,8 @@ use crate::event::{Event, EventSink};
 /// logs/NAME/service.log     what a service wrote when it last ran
 /// journal/push.jsonl    tags that are moving, uploads that are open, what was read back
 /// rendered/DIGEST/      rendered Dockerfile templates; in rendered/files/ other templates
-/// runs/last.json        times, builders and failures of the last build
+/// runs/last.json        times, builders and failures of the last build; how runs ended for cells without an image
 /// names.json            which project wrote which names of the layout
-/// last-run.json         how the last runs ended for cells without an image
 /// bases.lock            what of the outside `layout/` holds for builds without a network
 /// scans.json            what was found in layers, so that none is looked into twice
 /// hashes                digests of files that images depend on
@@ -101,11 +100,6 @@ impl StateDir {
     /// What was found in layers, by their digests.
     pub fn scans(&self) -> PathBuf {
         self.root.join("scans.json")
-    }
-
-    /// How the last runs ended for cells without an image.
-    pub fn last_run(&self) -> PathBuf {
-        self.root.join("last-run.json")
     }
 
     /// Digests of files, remembered.

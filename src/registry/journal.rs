@@ -36,6 +36,8 @@ struct Inner {
 struct Remembered {
     /// The tags of a release that began to move and were never settled.
     moving: Option<Vec<MovingTag>>,
+    /// Releases that are half published for good: their tags move in neither direction as long as nobody mends it.
+    stuck: Vec<Vec<MovingTag>>,
     /// Open uploads by repository and blob.
     sessions: BTreeMap<(Repository, Digest), String>,
     /// When the whole image of an index was last read back from a repository, in seconds since 1970.
@@ -53,6 +55,16 @@ pub struct MovingTag {
     pub old: Option<Digest>,
     /// What it shall show.
     pub new: Digest,
+    /// Whether that came to the repository with this release.
+    #[serde(default)]
+    pub fresh: bool,
+}
+
+impl MovingTag {
+    /// `registry.example/team/name:tag`
+    pub(super) fn name(&self) -> String {
+        self.repository.tagged(self.tag.clone()).to_string()
+    }
 }
 
 /// One line.
@@ -63,6 +75,8 @@ enum Record {
     Moving { tags: Vec<MovingTag> },
     /// They all show one release again, the new or the old one.
     Settled,
+    /// These releases can be neither finished nor reverted; in place of all that were said to be so before.
+    Stuck { releases: Vec<Vec<MovingTag>> },
     /// An upload is open here.
     Session { repository: Repository, digest: Digest, location: String },
     /// It is over, one way or the other.
@@ -95,11 +109,14 @@ impl Journal {
         Ok(Self { inner: Arc::new(Mutex::new(Inner { path, file: None, state })) })
     }
 
-    /// The tags of a release that was interrupted while they moved, if there is one. Writes nothing.
+    /// The tags of releases that were interrupted while they moved or are stuck half-way, if there are any. Writes nothing.
     pub fn unfinished(directory: &Path) -> Result<Option<Vec<MovingTag>>, RegistryError> {
         let path = directory.join(FILE);
         match Remembered::read(&path) {
-            Ok(state) => Ok(state.moving),
+            Ok(state) => {
+                let tags: Vec<MovingTag> = state.stuck.into_iter().chain(state.moving).flatten().collect();
+                Ok(Some(tags).filter(|tags| !tags.is_empty()))
+            }
             Err(source) => Err(RegistryError::Journal { path, source }),
         }
     }
@@ -107,6 +124,32 @@ impl Journal {
     /// The tags that an earlier process left between two releases.
     pub(super) fn moving(&self) -> Option<Vec<MovingTag>> {
         self.lock().state.moving.clone()
+    }
+
+    /// Releases that could be neither finished nor reverted.
+    pub(super) fn stuck(&self) -> Vec<Vec<MovingTag>> {
+        self.lock().state.stuck.clone()
+    }
+
+    /// Says which releases are stuck now; durable when this returns.
+    pub(super) fn keep_stuck(&self, releases: Vec<Vec<MovingTag>>) -> Result<(), RegistryError> {
+        let mut inner = self.lock();
+        if inner.state.stuck == releases {
+            return Ok(());
+        }
+        inner.append(Record::Stuck { releases }, true)
+    }
+
+    /// Forgets what these tags, which show something else now, had to do with releases that are stuck.
+    pub(super) fn overtaken(&self, tags: &[(Repository, Tag)]) -> Result<(), RegistryError> {
+        let is_overtaken = |tag: &MovingTag| tags.iter().any(|(at, name)| *at == tag.repository && *name == tag.tag);
+        let mut releases = self.stuck();
+        for release in &mut releases {
+            release.retain(|tag| !is_overtaken(tag));
+        }
+        // One tag alone is no mix.
+        releases.retain(|release| release.len() > 1);
+        self.keep_stuck(releases)
     }
 
     /// Says that these tags move from here on; durable when this returns.
@@ -283,6 +326,7 @@ impl Remembered {
         match record {
             Record::Moving { tags } => self.moving = Some(tags),
             Record::Settled => self.moving = None,
+            Record::Stuck { releases } => self.stuck = releases,
             Record::Session { repository, digest, location } => {
                 self.sessions.insert((repository, digest), location);
             }
@@ -309,7 +353,9 @@ impl Remembered {
             at: *at,
         });
         let moving = self.moving.iter().map(|tags| Record::Moving { tags: tags.clone() });
-        moving.chain(sessions).chain(confirmed).collect()
+        let stuck = Some(&self.stuck).filter(|stuck| !stuck.is_empty());
+        let stuck = stuck.map(|releases| Record::Stuck { releases: releases.clone() });
+        stuck.into_iter().chain(moving).chain(sessions).chain(confirmed).collect()
     }
 }
 
@@ -328,6 +374,7 @@ mod tests {
             tag: "stable".parse().expect("a tag"),
             old: old.map(Digest::of),
             new: Digest::of("new"),
+            fresh: true,
         };
         vec![tag("a", Some("old")), tag("b", None)]
     }

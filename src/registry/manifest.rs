@@ -9,7 +9,7 @@ use super::call::{Call, Payload};
 use super::client::Target;
 use super::response::Response;
 use super::{Answer, RegistryClient, RegistryError};
-use crate::base::{Descriptor, Digest, MediaKind, Reference, Repository, media_type};
+use crate::base::{Descriptor, Digest, MediaKind, Reference, Repository, Tag, media_type};
 
 /// A manifest or index as a registry served it, its digest checked.
 #[derive(Debug, Clone)]
@@ -195,6 +195,43 @@ impl RegistryClient {
         };
         target.host.learn_subject(&response);
         put_outcome(manifest, response).await
+    }
+
+    /// Takes a tag away that shows `digest`, which this release brought to the repository: nothing else can hang on it.
+    ///
+    /// distribution-spec, "Deleting tags": a DELETE of the tag. Many registries do not allow it, some forget the manifest with
+    /// it. Whatever it answers, what counts is that the tag is gone: an error says that it is not.
+    pub(super) async fn delete_tag(&self, target: &Target, tag: &Tag, digest: &Digest) -> Result<(), RegistryError> {
+        let scopes = Scopes::push(&target.path);
+        match self.head_manifest(target, tag.as_str(), &scopes).await? {
+            None => return Ok(()),
+            Some(shown) if shown == *digest => {}
+            Some(_) => return Err(not_taken_back(target, tag, Answer::default())),
+        }
+        let action = format!("take back the tag {}", shown(&target.path, tag.as_str()));
+        let url = self.url(&target.host, &target.api(&format!("manifests/{tag}"))).await?;
+        let call = Call::new(Method::DELETE, url);
+        let asked = self.ask(&target.host, &call, &Scopes::delete(&target.path), &action).await;
+        let answer = match asked {
+            Ok(response) => response.answer().await,
+            Err(error) if error.passes() => return Err(error),
+            // Whoever may publish need not be allowed to delete: that is no reason to think that they may not publish.
+            Err(_) => Answer::default(),
+        };
+        match self.head_manifest(target, tag.as_str(), &scopes).await? {
+            None => Ok(()),
+            Some(_) => Err(not_taken_back(target, tag, answer)),
+        }
+    }
+}
+
+/// A tag that did not exist before a release and cannot be taken away again.
+fn not_taken_back(target: &Target, tag: &Tag, answer: Answer) -> RegistryError {
+    RegistryError::Refused {
+        host: target.host.name.clone(),
+        action: format!("take back the tag {}", shown(&target.path, tag.as_str())),
+        status: 400,
+        answer,
     }
 }
 

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::manifest::Put;
 use super::readback::Readers;
 use super::resolve::{IndexBody, platform_of};
-use super::settle::{Settlement, settle};
+use super::settle::{Settled, Settlement, settle};
 use super::tags::TagMove;
 use super::transfer::Transfer;
 use super::{
@@ -20,7 +20,7 @@ use super::{
     TagReceipt, tags,
 };
 use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Repository, Tag};
-use crate::event::EventSink;
+use crate::event::{Event, EventSink};
 
 /// What is published as one act.
 #[derive(Debug, Clone)]
@@ -114,6 +114,14 @@ pub async fn push_with(
         Some(journal) => settle(&client, journal).await?,
         None => None,
     };
+    let (stuck, settled): (Option<Settlement>, Option<Settlement>) = match settled {
+        Some(settlement) if settlement.outcome == Settled::Stuck => (Some(settlement), None),
+        other => (None, other),
+    };
+    if let Some(text) = stuck.as_ref().and_then(Settlement::sentence) {
+        // Said now: if this push fails too, nobody sees its receipt.
+        events.emit(Event::Warning { cell: None, text });
+    }
     let transfer = Arc::new(Transfer::new(client.clone(), source.clone(), events, options.journal.clone()));
     let prepared = tokio::select! {
         biased;
@@ -129,6 +137,12 @@ pub async fn push_with(
     };
     // From here on a stop would leave a mix: the moment that it takes is waited for.
     let window = move_tags(&client, &items, &moves, options.journal.as_ref()).await?;
+    if let Some(journal) = &options.journal {
+        let tags = items
+            .iter()
+            .flat_map(|item| item.release.tags.iter().map(|tag| (item.release.repository.clone(), tag.clone())));
+        journal.overtaken(&tags.collect::<Vec<_>>())?;
+    }
     let confirmations = readers.read_tags(&items, &moves).await?;
     if let Some(journal) = &options.journal {
         journal.confirm(items.iter().filter_map(Item::whole).collect())?;
@@ -143,7 +157,7 @@ pub async fn push_with(
     receipt.repositories = items.iter().zip(confirmations).map(|(item, by)| item.receipt(&by)).collect();
     receipt.warnings.extend(items.iter().flat_map(Item::loss_warnings));
     receipt.warnings.extend(settled.as_ref().and_then(Settlement::sentence));
-    receipt.settled = settled;
+    receipt.settled = settled.or(stuck);
     Ok(receipt)
 }
 

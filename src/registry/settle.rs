@@ -21,7 +21,7 @@ pub struct Settlement {
 }
 
 /// In which way a release was settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Settled {
     /// There was no mix: no tag had moved yet, or all had.
@@ -41,10 +41,6 @@ struct Seen {
 }
 
 impl Seen {
-    fn name(&self) -> String {
-        self.tag.repository.tagged(self.tag.tag.clone()).to_string()
-    }
-
     fn is_new(&self) -> bool {
         self.shows == Some(self.tag.new)
     }
@@ -54,22 +50,55 @@ impl Seen {
     }
 }
 
-/// Ends what an earlier process left between two releases, so that no mix of them outlives it; `None` if there was nothing.
+/// Ends what earlier processes left between two releases, so that no mix of them outlives it; `None` if there was nothing.
 ///
 /// Tags began to move only after everything that they shall show was at every registry and read back, so the release is
 /// finished from what the registries hold; our layout may have gone on to the next one. If a tag may not move, those that
-/// did are put back. A tag that shows neither release was moved by somebody else since and is theirs. An error means that a
-/// registry cannot be asked now: the journal still holds the release then.
+/// did are put back, or taken away if they are new. A tag that shows neither release was moved by somebody else since and is
+/// theirs. An error means that a registry cannot be asked now: the journal still holds the release then.
+///
+/// A release that can be neither finished nor reverted stays in the journal, and each settling tries again; it keeps nothing
+/// else from being published.
 pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option<Settlement>, RegistryError> {
-    let Some(moving) = journal.moving() else { return Ok(None) };
-    let count = moving.len();
-    let seen = at_once(moving, |tag| async move {
+    let (moving, stuck) = (journal.moving(), journal.stuck());
+    let mut found = Vec::new();
+    let mut kept = Vec::new();
+    for release in stuck {
+        let settlement = settle_one(client, release.clone()).await.unwrap_or_else(|_| Settlement {
+            outcome: Settled::Stuck,
+            tags: release.len(),
+            left_alone: release.iter().map(MovingTag::name).collect(),
+        });
+        if settlement.outcome == Settled::Stuck {
+            kept.push(release);
+        }
+        // That others moved its tags since is what ends most of them: nothing to tell.
+        found.extend(Some(settlement).filter(|settlement| settlement.outcome != Settled::Unmixed));
+    }
+    if let Some(release) = moving {
+        let settlement = settle_one(client, release.clone()).await?;
+        if settlement.outcome == Settled::Stuck {
+            kept.push(release);
+        }
+        found.push(settlement);
+        journal.keep_stuck(kept)?;
+        journal.settled()?;
+    } else {
+        journal.keep_stuck(kept)?;
+    }
+    Ok(found.into_iter().reduce(Settlement::and))
+}
+
+/// One release.
+async fn settle_one(client: &RegistryClient, release: Vec<MovingTag>) -> Result<Settlement, RegistryError> {
+    let count = release.len();
+    let seen = at_once(release, |tag| async move {
         let target = client.target(&tag.repository);
         let shows = client.head_manifest(&target, tag.tag.as_str(), &Scopes::push(&target.path)).await?;
         Ok(Seen { tag, shows })
     })
     .await?;
-    let foreign = seen.iter().filter(|seen| !seen.is_new() && !seen.is_old()).map(Seen::name);
+    let foreign = seen.iter().filter(|seen| !seen.is_new() && !seen.is_old()).map(|seen| seen.tag.name());
     let mut left_alone: Vec<String> = foreign.collect();
     let (new, old): (Vec<&Seen>, Vec<&Seen>) =
         seen.iter().filter(|seen| seen.is_new() || seen.is_old()).partition(|seen| seen.is_new());
@@ -87,16 +116,15 @@ pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option
                     // An account that may move tags in neither direction says nothing about the next one.
                     Err(error) if error.passes() || error.denies() => return Err(error),
                     Err(_) => {
-                        left_alone.extend(mixed.iter().map(|seen| seen.name()));
+                        left_alone.extend(mixed.iter().map(|seen| seen.tag.name()));
                         Settled::Stuck
                     }
                 }
             }
         }
     };
-    journal.settled()?;
     left_alone.sort();
-    Ok(Some(Settlement { outcome, tags: count, left_alone }))
+    Ok(Settlement { outcome, tags: count, left_alone })
 }
 
 /// Makes every tag show what `goal` says, out of what its registry holds.
@@ -110,16 +138,22 @@ async fn all_to(
     let looked = at_once(goals, |(tag, goal)| async move { Ok((tag, to_move(client, tag, goal).await)) }).await?;
     let mut moves = Vec::new();
     let mut failed = Vec::new();
-    for (tag, manifest) in looked {
-        match manifest {
-            Ok(Some(manifest)) => moves.push((tag, manifest)),
+    for (tag, step) in looked {
+        match step {
+            Ok(Some(step)) => moves.push((tag, step)),
             Ok(None) => {}
             Err(error) => failed.push(error),
         }
     }
-    let place = |(tag, manifest): &(&MovingTag, Fetched)| (tag.repository.to_string(), is_list(&manifest.descriptor));
-    let moved = in_order(moves, place, |(tag, manifest)| async move {
+    let place = |(tag, step): &(&MovingTag, Step)| {
+        (tag.repository.to_string(), matches!(step, Step::Put(manifest) if is_list(&manifest.descriptor)))
+    };
+    let moved = in_order(moves, place, |(tag, step)| async move {
         let target = client.target(&tag.repository);
+        let manifest = match step {
+            Step::TakeAway => return client.delete_tag(&target, &tag.tag, &tag.new).await,
+            Step::Put(manifest) => manifest,
+        };
         match client.put_manifest(&target, tag.tag.as_str(), &manifest, &Scopes::push(&target.path)).await? {
             Put::Stored => Ok(()),
             Put::Incomplete(answer) => Err(refused(&target, tag, answer)),
@@ -130,20 +164,32 @@ async fn all_to(
     RegistryError::of_many(failed).map_or(Ok(()), Err)
 }
 
-/// The manifest that a tag has to be given so that it shows `goal`; `None` if it shows that already.
+/// What makes a tag show what it shall.
+enum Step {
+    Put(Box<Fetched>),
+    TakeAway,
+}
+
+/// What has to be done so that a tag shows `goal`; `None` if it shows that already.
 async fn to_move(
     client: &RegistryClient,
     tag: &MovingTag,
     goal: Option<Digest>,
-) -> Result<Option<Fetched>, RegistryError> {
+) -> Result<Option<Step>, RegistryError> {
     let target = client.target(&tag.repository);
     let scopes = Scopes::push(&target.path);
     if client.head_manifest(&target, tag.tag.as_str(), &scopes).await? == goal {
         return Ok(None);
     }
-    // The protocol has no way to take back a tag that registries agree on.
-    let Some(digest) = goal else { return Err(refused(&target, tag, Answer::default())) };
-    client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await.map(Some)
+    match goal {
+        Some(digest) => {
+            let manifest = client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await?;
+            Ok(Some(Step::Put(Box::new(manifest))))
+        }
+        None if tag.fresh => Ok(Some(Step::TakeAway)),
+        // Where deleting a tag deletes what it shows, somebody else's image would go with it.
+        None => Err(refused(&target, tag, Answer::default())),
+    }
 }
 
 fn refused(target: &Target, tag: &MovingTag, answer: Answer) -> RegistryError {
@@ -156,14 +202,20 @@ fn refused(target: &Target, tag: &MovingTag, answer: Answer) -> RegistryError {
 }
 
 impl Settlement {
+    /// Both as one: what is worse counts.
+    fn and(mut self, mut other: Self) -> Self {
+        self.left_alone.append(&mut other.left_alone);
+        Self { outcome: self.outcome.max(other.outcome), tags: self.tags + other.tags, left_alone: self.left_alone }
+    }
+
     /// For people: what was found and done; `None` if nothing needs saying.
     pub fn sentence(&self) -> Option<String> {
         let what = match self.outcome {
             Settled::Unmixed if self.left_alone.is_empty() => return None,
             Settled::Unmixed => "nothing was left to do",
             Settled::Finished => "it was finished first",
-            Settled::Reverted => "its tags may not move, so those that had were put back first",
-            Settled::Stuck => "its tags move in neither direction",
+            Settled::Reverted => "its tags may not move, so those that had were put back or taken away first",
+            Settled::Stuck => "its tags move in neither direction, so it stays half published",
         };
         let alone = if self.left_alone.is_empty() {
             String::new()

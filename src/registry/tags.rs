@@ -18,6 +18,8 @@ pub(super) struct TagMove {
     pub(super) tag: Tag,
     /// What it shows now.
     old: Option<Digest>,
+    /// Whether this release brings what it shall show: then the tag can be taken away again, and nothing else with it.
+    fresh: bool,
 }
 
 impl TagMove {
@@ -29,6 +31,7 @@ impl TagMove {
             tag: self.tag.clone(),
             old: self.old,
             new: release.index.digest,
+            fresh: self.fresh,
         }
     }
 }
@@ -38,7 +41,8 @@ pub(super) fn needed(items: &[Item]) -> Vec<TagMove> {
     let all = items.iter().enumerate().flat_map(|(number, item)| {
         let tags = item.release.tags.iter().zip(&item.shows).enumerate();
         let stale = tags.filter(|(_, (_, old))| **old != Some(item.release.index.digest));
-        stale.map(move |(position, (tag, old))| TagMove { item: number, position, tag: tag.clone(), old: *old })
+        let fresh = !item.is_there() && !item.damaged;
+        stale.map(move |(position, (tag, old))| TagMove { item: number, position, tag: tag.clone(), old: *old, fresh })
     });
     all.collect()
 }
@@ -138,8 +142,8 @@ async fn move_one(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result
 
 /// Undoes the moves that went through after another one failed for good. The error says what is left.
 ///
-/// A tag that was not there before stays: the protocol has no way to take back a tag that registries agree on, and one
-/// that deletes by tag may delete the manifest.
+/// A tag that was not there before is deleted, where the registry lets us and the manifest came with this release: one that
+/// deletes by tag may delete the manifest.
 async fn put_back(
     client: &RegistryClient,
     items: &[Item],
@@ -159,9 +163,14 @@ async fn put_back(
     RegistryError::Mixed { moved: still, left: left.chain(restored).collect(), source: Box::new(cause) }
 }
 
-/// Puts one tag back; `false` if there is nothing to put back to.
+/// Puts one tag back, or takes it away; `false` if neither can be done.
 async fn restore(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result<bool, RegistryError> {
-    let Some(old) = tag.old else { return Ok(false) };
+    let Some(old) = tag.old else {
+        if tag.fresh {
+            client.delete_tag(&item.target, &tag.tag, &item.release.index.digest).await?;
+        }
+        return Ok(tag.fresh);
+    };
     let scopes = Scopes::push(&item.target.path);
     let manifest = client.get_manifest(&item.target, &old.to_string(), Some(old), &scopes).await?;
     match client.put_manifest(&item.target, tag.tag.as_str(), &manifest, &scopes).await? {

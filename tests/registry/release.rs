@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use catamaran::base::{Descriptor, Digest, ErrorClass, Failure as _};
 use catamaran::event::{Event, NoEvents};
-use catamaran::registry::{Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, push, push_with};
+use catamaran::registry::{
+    Journal, PushOptions, PushReceipt, RegistryClient, RegistryError, Release, Settled, push, push_with,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::release::{Images, client, item, options};
@@ -142,6 +144,91 @@ async fn a_mix_that_cannot_be_undone_is_said() {
         help.contains("new: ") && help.contains("fleet/base:stable") && help.contains("fleet/gitea:stable"),
         "{help}"
     );
+}
+
+/// What the tags of a first release show, whose tag `gitea` may not be stored.
+async fn first_release_with_a_refused_tag(case: &Case, folder: &std::path::Path) -> (RegistryError, Vec<bool>) {
+    case.registry.always("PUT", "/first/gitea/manifests/1", Act::Answer(403, Vec::new(), error_body("DENIED")));
+    let error = with_journal(case, folder, &first(case)).await.expect_err("one tag is denied");
+    let there = |name: &&str| case.registry.tag(&format!("first/{name}"), "1").is_some();
+    (error, NAMES.iter().map(there).collect())
+}
+
+/// The new images where there was nothing before.
+fn first(case: &Case) -> Release {
+    let items = case.new.items.iter().map(|new| {
+        let name = new.component.to_string();
+        item(&format!("{}/first", case.registry.address), &name, "1", new.index.clone())
+    });
+    Release { items: items.collect() }
+}
+
+#[tokio::test]
+async fn d22_tags_of_a_first_release_that_cannot_be_finished_are_taken_away() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (error, there) = first_release_with_a_refused_tag(&case, folder.path()).await;
+    assert_eq!((error.class(), there), (ErrorClass::Auth, vec![false; 4]), "{error}");
+    assert_eq!(Journal::unfinished(folder.path()).expect("a journal"), None);
+}
+
+#[tokio::test]
+async fn a_tag_of_an_image_that_was_there_before_is_not_deleted() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    // The same images under another tag: a registry that deletes what a tag shows would take them along.
+    case.registry.always("DELETE", "/manifests/", Act::Answer(500, Vec::new(), Vec::new()));
+    let mut again = case.old.clone();
+    for item in &mut again.items {
+        item.tags = vec!["other".parse().expect("a tag")];
+    }
+    case.registry.always("PUT", "/fleet/gitea/manifests/other", Act::Answer(403, Vec::new(), error_body("DENIED")));
+    let error = with_journal(&case, folder.path(), &again).await.expect_err("one tag is denied");
+    assert!(error.to_string().contains("half published: 3 of its tags are new"), "{error}");
+    assert_eq!(case.registry.count("DELETE", "/manifests/"), 0);
+}
+
+#[tokio::test]
+async fn d22_a_release_that_is_stuck_is_told_until_it_is_whole() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    case.registry.always("DELETE", "/manifests/", Act::Answer(405, Vec::new(), error_body("UNSUPPORTED")));
+    let (error, there) = first_release_with_a_refused_tag(&case, folder.path()).await;
+    assert!(error.to_string().contains("half published: 3 of its tags are new"), "{error}");
+    assert_eq!(there, [true, true, false, true]);
+    let unfinished = || Journal::unfinished(folder.path()).expect("a journal").map_or(0, |tags| tags.len());
+    assert_eq!(unfinished(), 4);
+    // The same again, and something else: the first cannot, the second need not wait for it, and neither forgets.
+    with_journal(&case, folder.path(), &first(&case)).await.expect_err("still denied");
+    assert_eq!(unfinished(), 4);
+    let aside = case.images.release(&format!("{}/aside", case.registry.address), &["base"], "1", &[]);
+    let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+    assert_eq!(receipt.settled.map(|settled| settled.outcome), Some(Settled::Stuck));
+    assert_eq!(unfinished(), 4);
+    case.registry.calm_down();
+    let receipt = with_journal(&case, folder.path(), &aside).await.expect("pushed");
+    assert_eq!(receipt.settled.map(|settled| settled.outcome), Some(Settled::Finished));
+    assert!(case.registry.tag("first/gitea", "1").is_some());
+    assert_eq!(unfinished(), 0);
+}
+
+#[tokio::test]
+async fn a_newer_release_ends_one_that_is_stuck() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    case.registry.always("DELETE", "/manifests/", Act::Answer(405, Vec::new(), error_body("UNSUPPORTED")));
+    first_release_with_a_refused_tag(&case, folder.path()).await;
+    with_journal(&case, folder.path(), &first(&case)).await.expect_err("still denied");
+    // Without the component whose tag is denied.
+    let mut newer = first(&case);
+    newer.items.retain(|item| item.component.as_str() != "gitea");
+    for (item, old) in
+        newer.items.iter_mut().zip(case.old.items.iter().filter(|item| item.component.as_str() != "gitea"))
+    {
+        item.index = old.index.clone();
+    }
+    with_journal(&case, folder.path(), &newer).await.expect("pushed");
+    assert_eq!(Journal::unfinished(folder.path()).expect("a journal"), None, "no mix of it is left");
 }
 
 #[tokio::test]

@@ -714,6 +714,11 @@ impl Inner {
         if asked.method == Method::PUT {
             return self.put_manifest(asked, name, reference, body);
         }
+        if asked.method == Method::DELETE {
+            // As distribution v3 does: a tag goes, and what it showed stays.
+            let gone = self.repositories.get_mut(name).and_then(|repository| repository.tags.remove(reference));
+            return gone.map_or_else(|| error(404, "MANIFEST_UNKNOWN"), |_| answer(202));
+        }
         let found = self.repositories.get(name).and_then(|repository| {
             let digest = repository.tags.get(reference).copied().or_else(|| reference.parse().ok())?;
             Some((digest, repository.manifests.get(&digest)?))

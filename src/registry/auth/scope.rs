@@ -8,6 +8,7 @@ pub(in crate::registry) struct Scopes(Vec<(String, Access)>);
 enum Access {
     Pull,
     Push,
+    Delete,
 }
 
 impl Scopes {
@@ -19,6 +20,11 @@ impl Scopes {
     /// Reading and writing in the repository at `path`.
     pub(in crate::registry) fn push(path: &str) -> Self {
         Self(vec![(path.to_owned(), Access::Push)])
+    }
+
+    /// Reading, writing and deleting in the repository at `path`.
+    pub(in crate::registry) fn delete(path: &str) -> Self {
+        Self(vec![(path.to_owned(), Access::Delete)])
     }
 
     /// The same, and reading in `path`: what a mount needs, in one token.
@@ -33,7 +39,7 @@ impl Scopes {
 
     /// Whether anything is written.
     pub(in crate::registry) fn write(&self) -> bool {
-        self.0.iter().any(|(_, access)| *access == Access::Push)
+        self.0.iter().any(|(_, access)| *access >= Access::Push)
     }
 
     /// Whether whoever may do this may do `other` too.
@@ -48,13 +54,14 @@ impl Scopes {
             .map(|(path, access)| match access {
                 Access::Pull => format!("repository:{path}:pull"),
                 Access::Push => format!("repository:{path}:pull,push"),
+                Access::Delete => format!("repository:{path}:pull,push,delete"),
             })
             .collect()
     }
 
     /// The repository that is written to, or else read: the one whose path-scoped credentials count.
     pub(super) fn repository(&self) -> Option<&str> {
-        let written = self.0.iter().find(|(_, access)| *access == Access::Push);
+        let written = self.0.iter().find(|(_, access)| *access >= Access::Push);
         written.or_else(|| self.0.first()).map(|(path, _)| path.as_str())
     }
 }

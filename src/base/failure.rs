@@ -39,6 +39,23 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// What it means that a file of the user's cannot be read: a name of something that is no text file is a mistake in the
+    /// project, everything else (permissions, a disk that fails, too many open files) is the machine's.
+    pub fn of_unread(kind: std::io::ErrorKind) -> Self {
+        use std::io::ErrorKind as Kind;
+        let mistake = matches!(
+            kind,
+            Kind::NotFound
+                | Kind::NotADirectory
+                | Kind::IsADirectory
+                | Kind::InvalidInput
+                | Kind::InvalidData
+                | Kind::InvalidFilename
+                | Kind::FileTooLarge
+        );
+        if mistake { Self::Config } else { Self::Disk }
+    }
+
     /// Every class.
     pub const ALL: [Self; 15] = [
         Self::Config,

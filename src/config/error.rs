@@ -78,7 +78,10 @@ impl Problem for ConfigProblem {
 
 impl Failure for ConfigProblem {
     fn class(&self) -> ErrorClass {
-        ErrorClass::Config
+        match self {
+            Self::Unreadable { source, .. } => ErrorClass::of_unread(source.kind()),
+            _ => ErrorClass::Config,
+        }
     }
 
     fn help(&self) -> Option<String> {

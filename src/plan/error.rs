@@ -126,7 +126,10 @@ fn address(component: &ComponentName, file: &Path) -> String {
 
 impl Failure for PlanProblem {
     fn class(&self) -> ErrorClass {
-        ErrorClass::Config
+        match self {
+            Self::Unreadable { source, .. } => ErrorClass::of_unread(source.kind()),
+            _ => ErrorClass::Config,
+        }
     }
 
     fn help(&self) -> Option<String> {
@@ -156,5 +159,28 @@ impl Failure for PlanProblem {
             Self::Template(problem) => problem.span(),
             Self::NoRegistry { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_machine_does_not_give_is_no_mistake_of_the_project() {
+        let class = |source: std::io::Error| {
+            let unread =
+                PlanProblem::Unreadable { component: "web".to_owned(), path: "Dockerfile".into(), source, span: None };
+            unread.class()
+        };
+        // EACCES, EIO, ENFILE
+        for code in [13, 5, 23] {
+            assert_eq!(class(std::io::Error::from_raw_os_error(code)), ErrorClass::Disk, "{code}");
+        }
+        // ENOENT, EISDIR
+        for code in [2, 21] {
+            assert_eq!(class(std::io::Error::from_raw_os_error(code)), ErrorClass::Config, "{code}");
+        }
+        assert_eq!(class(std::io::ErrorKind::FileTooLarge.into()), ErrorClass::Config);
     }
 }

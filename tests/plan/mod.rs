@@ -8,6 +8,7 @@ mod printed;
 mod refusals;
 mod schema;
 mod stopped;
+mod unread;
 mod variation;
 mod views;
 

@@ -124,36 +124,10 @@ async fn run(
     let chosen: BTreeSet<CellId> = selected.iter().map(|cell| cell.id.clone()).collect();
     let selected = todo;
     let prepared = prepare_away((plan, whole, state), &selected, &options.inputs).await?;
-    let platforms: Vec<Platform> =
-        selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
-    let connecting = Builders::connect(plan, &platforms, &options.builders, &layout, events.as_ref());
-    let builders = tokio::select! {
-        builders = connecting => builders?,
-        () = cancel.cancelled() => return Err(RunError::Cancelled),
-    };
+    let builders = connect(plan, &selected, options, &layout, events, cancel).await?;
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
-    let ready = builders
-        .check_emulation(selected.iter().copied())
-        .and_then(|()| builders.check_native(selected.iter().copied()));
-    let outside = match ready {
-        Ok(()) => look_outside(whole, (&selected, &builders), (state, &layout), options, events).await,
-        Err(error) => Err(error),
-    };
-    let outside = match outside {
-        Ok(outside) if platforms.is_empty() => Ok(outside),
-        Ok(outside) => {
-            let known = (layout.clone(), Bases::new(options.lock.clone().unwrap_or_default()), Arc::clone(&contents));
-            make_way((plan, whole, state), (chosen, &selected), known).await.map(|left| {
-                tell_outdated(&left, events.as_ref());
-                outside
-            })
-        }
-        Err(error) => Err(error),
-    };
-    if outside.is_ok() && !platforms.is_empty() {
-        // Files that were written just before are to be older than the first of them is read, beyond doubt.
-        tokio::time::sleep(TICK).await;
-    }
+    let ground = ((plan, whole, state), (&layout, &contents));
+    let outside = prepare_ground(ground, (&selected, chosen), &builders, options, events).await;
     let result = match outside {
         Ok(outside) => {
             for text in moved(&fresh, outside.bases()) {
@@ -178,10 +152,59 @@ async fn run(
     builders.close().await;
     contents.vouch(&state.blobs(), &before);
     remember(&contents, events.as_ref()).await;
-    if !platforms.is_empty() {
+    if selected.iter().any(|cell| cell.build().is_some()) {
         forget_lists(whole, state, &contents);
     }
-    let mut outcome = result?;
+    Ok(finish(result?, (plan, whole, state), layout, events.as_ref()).await)
+}
+
+/// The builders of `selected`; an interrupt is not kept waiting for one that does not answer.
+async fn connect(
+    plan: &Plan,
+    selected: &[&Cell],
+    options: &BuildOptions,
+    layout: &Layout,
+    events: &Arc<dyn EventSink>,
+    cancel: &CancellationToken,
+) -> Result<Builders, RunError> {
+    let platforms: Vec<Platform> =
+        selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
+    tokio::select! {
+        builders = Builders::connect(plan, &platforms, &options.builders, layout, events.as_ref()) => Ok(builders?),
+        () = cancel.cancelled() => Err(RunError::Cancelled),
+    }
+}
+
+/// The last that has to be known and done before a builder reads the first file: what comes from outside is there, and the
+/// records of what will not fit are gone.
+async fn prepare_ground(
+    (places, (layout, contents)): ((&Plan, &Plan, &StateDir), (&Layout, &Arc<Contents>)),
+    (selected, chosen): (&[&Cell], BTreeSet<CellId>),
+    builders: &Builders,
+    options: &BuildOptions,
+    events: &Arc<dyn EventSink>,
+) -> Result<Outside, RunError> {
+    builders.check_emulation(selected.iter().copied())?;
+    builders.check_native(selected.iter().copied())?;
+    let (_, whole, state) = places;
+    let outside = look_outside(whole, (selected, builders), (state, layout), options, events).await?;
+    if selected.iter().any(|cell| cell.build().is_some()) {
+        let known = (layout.clone(), Bases::new(options.lock.clone().unwrap_or_default()), Arc::clone(contents));
+        let left = make_way(places, (chosen, selected), known).await?;
+        tell_outdated(&left, events.as_ref());
+        // Files that were written just before are to be older than the first of them is read, beyond doubt.
+        tokio::time::sleep(TICK).await;
+    }
+    Ok(outside)
+}
+
+/// Remembers how the cells ended, and names what is complete. What goes wrong with it is in the outcome.
+async fn finish(
+    mut outcome: Outcome,
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
+    layout: Layout,
+    events: &dyn EventSink,
+) -> Outcome {
     let mut last = LastRun::load(state);
     last.end(&outcome.matrix.cells);
     if let Err(error) = last.save(state) {
@@ -192,10 +215,10 @@ async fn run(
     events.emit(Event::Detail { text });
     let joining = move |plan: &Plan, whole: &Plan, state: &StateDir| join(plan, whole, state, &layout);
     match blocking((plan, whole, state), joining).await {
-        Ok(joined) => keep_joined(joined, &mut outcome, plan, events.as_ref()),
+        Ok(joined) => keep_joined(joined, &mut outcome, plan, events),
         Err(error) => outcome.error = Some(error),
     }
-    Ok(outcome)
+    outcome
 }
 
 /// Takes what became of the indexes into the outcome.

@@ -3,6 +3,8 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use hyper_util::client::proxy::matcher::Matcher;
+
 use crate::report::Folds;
 
 /// Everything that this program takes from its surroundings, read once when it starts.
@@ -120,6 +122,19 @@ impl Environment {
         user.into_iter().chain(system).collect()
     }
 
+    /// The variable that should name a proxy and does not, if there is one. What it is set to may hold a password.
+    ///
+    /// The HTTP library goes past a proxy that it cannot understand, where nobody meant it to.
+    pub(super) fn broken_proxy(&self) -> Option<&str> {
+        const NAMES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+        let target = http::Uri::from_static("https://registry.example");
+        let usable = |value: &str| Matcher::builder().all(value.to_owned()).build().intercept(&target).is_some();
+        let proxies =
+            self.variables.iter().filter(|(name, _)| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)));
+        let mut broken = proxies.filter(|(_, value)| !value.is_empty() && !usable(value));
+        broken.next().map(|(name, _)| name.as_str())
+    }
+
     /// What a builder that is started gets of the environment: how to reach the network, and nothing else.
     pub(super) fn for_builder(&self) -> Vec<(OsString, OsString)> {
         const NAMES: [&str; 6] =
@@ -197,6 +212,15 @@ mod tests {
         assert!(!environment(&[("NO_COLOR", "1")]).color(true));
         assert!(environment(&[("NO_COLOR", "")]).color(true));
         assert!(!environment(&[]).color(false));
+    }
+
+    #[test]
+    fn a_proxy_that_is_none_is_found() {
+        let broken = |value: &str| environment(&[("HTTPS_PROXY", value)]).broken_proxy().map(str::to_owned);
+        for value in ["", "http://user:secret@proxy.example:3128", "proxy.example:3128", "https://[::1]:1"] {
+            assert_eq!(broken(value), None, "{value}");
+        }
+        assert_eq!(broken("::::bad").as_deref(), Some("HTTPS_PROXY"));
     }
 
     #[test]

@@ -286,6 +286,9 @@ impl Settings {
         tries: Option<u32>,
         events: Arc<dyn EventSink>,
     ) -> Result<RegistryClient, CliError> {
+        if let Some(variable) = self.environment.broken_proxy() {
+            return Err(CliError::Proxy { variable: variable.to_owned() });
+        }
         let mut options = RegistryOptions::new(self.credentials());
         options.extra_ca.clone_from(&self.ca);
         options.host_certificates = self.host_certificates();

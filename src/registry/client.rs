@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
 
-use super::host::{Host, is_loopback};
+use super::host::{Host, authority_of, is_loopback};
 use super::pace::Pace;
 use super::trouble::innermost;
 use super::{RegistryError, RegistryOptions};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     trusted: Vec<reqwest::Certificate>,
     /// Goes through the proxy that the system names, if it names one.
     proxied: reqwest::Client,
+    /// Which one that is, for messages; read as the HTTP library reads it.
+    proxies: Matcher,
     /// For loopback hosts, which no proxy can reach.
     direct: reqwest::Client,
     /// What hosts with certificates of their own are spoken to with, by authority; `None` for those that have none.
@@ -88,6 +91,7 @@ impl RegistryClient {
         }
         let shared = Shared {
             authorities,
+            proxies: Matcher::from_system(),
             proxied: http_client(&options, &trusted, None, false)?,
             direct: http_client(&options, &trusted, None, true)?,
             trusted,
@@ -109,6 +113,16 @@ impl RegistryClient {
             None if is_loopback(authority) => shared.direct.clone(),
             None => shared.proxied.clone(),
         })
+    }
+
+    /// `HOST:PORT` of the proxy that leads to `url`, if one does. Without the login that may be part of its address.
+    pub(super) fn proxy_to(&self, url: &Url) -> Option<String> {
+        if is_loopback(&authority_of(url)) {
+            return None;
+        }
+        let proxy = self.shared.proxies.intercept(&url.as_str().parse::<http::Uri>().ok()?)?;
+        let authority = proxy.uri().authority()?.as_str();
+        Some(authority.rsplit_once('@').map_or(authority, |(_, address)| address).to_owned())
     }
 
     /// Certificates that are for `authority` alone, read once.

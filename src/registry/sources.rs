@@ -39,6 +39,9 @@ struct Rule {
     mirror_by_digest_only: bool,
     #[serde(default)]
     mirror: Vec<Mirror>,
+    /// The file that says so.
+    #[serde(skip)]
+    file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -70,15 +73,19 @@ impl PullSources {
         for path in files {
             let unusable = |reason: String| RegistryError::Sources { path: path.clone(), reason };
             if let Some(text) = text_of(path).map_err(|error| unusable(error.to_string()))? {
-                sources.add(&text).map_err(unusable)?;
+                sources.add(&text, path).map_err(unusable)?;
             }
         }
         Ok(sources)
     }
 
-    fn add(&mut self, text: &str) -> Result<(), String> {
-        let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    fn add(&mut self, text: &str, path: &Path) -> Result<(), String> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+        })?;
         for mut rule in file.registry {
+            path.clone_into(&mut rule.file);
             if rule.prefix.is_empty() {
                 rule.prefix.clone_from(&rule.location);
             }
@@ -101,11 +108,12 @@ impl PullSources {
         };
         let refused = |reason: String| RegistryError::Name { name: repository.to_string(), reason };
         if rule.blocked {
-            return Err(refused(format!("registries.conf blocks `{}`", rule.prefix)));
+            return Err(refused(format!("`{}` blocks `{}`", rule.file.display(), rule.prefix)));
         }
         let at = |location: &str| {
             let name = format!("{location}{}", &full[length..]);
-            name.parse::<Repository>().map_err(|error| refused(format!("registries.conf makes of it: {error}")))
+            name.parse::<Repository>()
+                .map_err(|error| refused(format!("`{}` makes of it: {error}", rule.file.display())))
         };
         let fits = |mirror: &&Mirror| match mirror.only {
             Some(PullFrom::All) => true,
@@ -117,9 +125,8 @@ impl PullSources {
         for mirror in rule.mirror.iter().filter(fits) {
             all.push(at(&mirror.location)?);
         }
-        // A wildcard has no location that the rest could be put behind.
-        let moves = !rule.location.is_empty() && !rule.prefix.starts_with("*.");
-        all.push(if moves { at(&rule.location)? } else { repository.clone() });
+        // Only a wildcard need not say where to: it may be there to block, or for its mirrors.
+        all.push(if rule.location.is_empty() { repository.clone() } else { at(&rule.location)? });
         Ok(all)
     }
 
@@ -127,8 +134,12 @@ impl PullSources {
     pub(super) fn is_insecure(&self, host: &str) -> bool {
         let of = |location: &str| location.split('/').next() == Some(host);
         self.rules.iter().any(|rule| {
-            let own = if rule.location.is_empty() { &rule.prefix } else { &rule.location };
-            (rule.insecure && of(own)) || rule.mirror.iter().any(|mirror| mirror.insecure && of(&mirror.location))
+            let own = if rule.location.is_empty() {
+                of(&rule.prefix) || rule.prefix.starts_with('*') && matched(&rule.prefix, host).is_some()
+            } else {
+                of(&rule.location)
+            };
+            (rule.insecure && own) || rule.mirror.iter().any(|mirror| mirror.insecure && of(&mirror.location))
         })
     }
 }
@@ -172,11 +183,17 @@ location = "fixed.example/alpine"
 [[registry]]
 prefix = "*.blocked.example"
 blocked = true
+[[registry]]
+prefix = "*.moved.example"
+location = "new.example/old"
+[[registry]]
+prefix = "*.plain.example"
+insecure = true
 "#;
 
     fn sources() -> PullSources {
         let mut sources = PullSources::default();
-        sources.add(CONF).expect("it is understood");
+        sources.add(CONF, Path::new("r.conf")).expect("it is understood");
         sources
     }
 
@@ -198,7 +215,10 @@ blocked = true
         assert_eq!(of("alpine", true).expect("found"), ["fixed.example/alpine"]);
         assert_eq!(of("docker.io/library/alpine-extra", false).expect("found").len(), 2, "whole parts only");
         assert_eq!(of("quay.io/a/b", true).expect("found"), ["quay.io/a/b"]);
-        assert!(of("a.blocked.example/x", true).expect_err("blocked").contains("blocks `*.blocked.example`"));
+        assert!(of("a.blocked.example/x", true).expect_err("blocked").contains("`r.conf` blocks `*.blocked.example`"));
+        assert_eq!(of("a.moved.example/x", false).expect("found"), ["new.example/old/x"]);
+        assert_eq!(of("a.plain.example/x", false).expect("found"), ["a.plain.example/x"]);
+        assert!(sources().is_insecure("a.plain.example") && !sources().is_insecure("plain.example"));
         assert!(of("blocked.example/x", true).is_ok());
         assert!(sources().is_insecure("mirror.example:5000") && !sources().is_insecure("second.example"));
     }
@@ -207,8 +227,10 @@ blocked = true
     fn what_cannot_be_understood_is_refused() {
         let mut sources = PullSources::default();
         for text in ["[[registry]]\n", "registry = 1", "[[registry]]\nlocation = \"x\"\nblocked = \"no\"", "[["] {
-            assert!(sources.add(text).is_err(), "{text}");
+            assert!(sources.add(text, Path::new("r.conf")).is_err(), "{text}");
         }
-        sources.add("[aliases]\n\"x\" = \"y\"\n").expect("what is not ours");
+        sources.add("[aliases]\n\"x\" = \"y\"\n", Path::new("r.conf")).expect("what is not ours");
+        let error = sources.add("[[registry]]\nlocation = 1\n", Path::new("r.conf")).expect_err("a number");
+        assert!(error.starts_with("line 2: "), "{error}");
     }
 }

@@ -202,10 +202,13 @@ impl RegistryClient {
         let limit = self.options().timeouts.progress;
         match watched(request.send(), call.payload.size(), blob, limit).await {
             Some(Ok(response)) => Ok(Response::new(response, host.to_owned(), action.to_owned(), limit)),
-            Some(Err(error)) => match blob.and_then(BlobPayload::take_failure) {
-                Some(failure) => Err(Trouble::last(RegistryError::Store(failure))),
-                None => Err(Trouble::of_reqwest(host, action, error)),
-            },
+            Some(Err(error)) => {
+                if let Some(failure) = blob.and_then(BlobPayload::take_failure) {
+                    return Err(Trouble::last(RegistryError::Store(failure)));
+                }
+                let proxy = if error.is_connect() { self.proxy_to(&call.url) } else { None };
+                Err(Trouble::of_reqwest(host, action, error).on_the_way(proxy.as_deref()))
+            }
             None => Err(Trouble::passing(RegistryError::Stalled {
                 host: host.to_owned(),
                 action: action.to_owned(),

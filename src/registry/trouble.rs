@@ -34,6 +34,17 @@ impl Trouble {
         *self.error
     }
 
+    /// The same, where it is a proxy that the connection ended at.
+    pub(super) fn on_the_way(mut self, proxy: Option<&str>) -> Self {
+        if let (Some(proxy), RegistryError::Network { host, reason, help, .. }) = (proxy, &mut *self.error) {
+            *reason = format!("{reason}, on the way through the proxy `{proxy}`");
+            *help = Some(format!(
+                "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name `{host}` in NO_PROXY if no proxy leads there"
+            ));
+        }
+        self
+    }
+
     /// What a failed exchange means.
     pub(super) fn of_reqwest(host: &str, action: &str, error: reqwest::Error) -> Self {
         // URLs may hold signatures of an object store: they are taken off before anything is kept.

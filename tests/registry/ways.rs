@@ -216,6 +216,17 @@ fn http_goes_through_the_proxy_and_no_proxy_goes_past_it() {
     assert!(past.stderr.contains("registry.example"), "{}", past.stderr);
 }
 
+#[test]
+fn a_proxy_that_is_not_there_is_named_and_one_that_is_none_is_refused() {
+    let work = Work::new();
+    let gone = work.copies(&[], &[("HTTPS_PROXY", "http://user:open-sesame@127.0.0.1:1")]).exits(6);
+    assert!(gone.stderr.contains("on the way through the proxy `127.0.0.1:1`"), "{}", gone.stderr);
+    assert!(gone.stderr.contains("HTTPS_PROXY") && !gone.stderr.contains("open-sesame"), "{}", gone.stderr);
+    let none = work.copies(&[], &[("HTTPS_PROXY", "::::open-sesame")]).exits(2);
+    assert!(none.stderr.contains("`HTTPS_PROXY` names no proxy"), "{}", none.stderr);
+    assert!(!none.stderr.contains("open-sesame"), "{}", none.stderr);
+}
+
 /// A proxy for TLS: answers `CONNECT` and carries bytes to `to`, wherever they want to go.
 fn tunnel(to: &str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -7,6 +7,7 @@ use super::discover::{Discovery, dependency, header_or_root};
 use super::document::{Entry, Table, Value, parse_toml};
 use super::files::{DiskFiles, ReadText};
 use super::native::{self, Native};
+use super::paths::fetched_dockerfile;
 use super::project::{ComponentSpec, ContextRef, ExternalSpec, Find, LoadRequest, Project};
 use super::reader::{Reading, resolve};
 use super::solve::{AnnotationLevel, AnnotationSpec};
@@ -245,8 +246,16 @@ fn finish(
                 ContextRef::Directory(path) => path.clone(),
                 ContextRef::Component(_) | ContextRef::Remote(_) => root.clone(),
             };
+            if spec.dockerfile_inline.is_none() {
+                spec.dockerfile_fetched = Some("Dockerfile".to_owned());
+            }
             Spanned { value: folder.join("Dockerfile"), span: raw.header.clone() }
         });
+        spec.dockerfile_fetched = spec.dockerfile_fetched.and_then(|path| fetched_dockerfile(&own.value, &path));
+        for variation in spec.variations.values_mut() {
+            variation.dockerfile_fetched =
+                variation.dockerfile_fetched.take().and_then(|path| fetched_dockerfile(&own.value, &path));
+        }
         spec.context = own;
         for (key, value) in &native.labels {
             spec.labels.entry(key.clone()).or_insert_with(|| value.clone());

@@ -37,6 +37,7 @@ pub use error::{ConfigError, ConfigProblem};
 pub use files::{DiskFiles, ReadText};
 pub use load::load;
 pub use lock::{LOCK_FILE, LockFile, LockedImage};
+pub use paths::{is_pinned, is_remote};
 pub use project::{
     BuilderSpec, ComponentSpec, ContextRef, ExternalSpec, Find, FindOutcome, LoadRequest, Origin, Project, Readiness,
     SecretSpec, ServicePlatform, ServicePort, ServiceSpec, Variable, Variation,

@@ -103,6 +103,9 @@ pub struct ComponentSpec {
     pub dockerfile: Spanned<PathBuf>,
     /// A Dockerfile written in the project file itself; then `dockerfile` only names it in messages.
     pub dockerfile_inline: Option<Spanned<String>>,
+    /// The Dockerfile's path in the main context, where that is a URL and the Dockerfile is among what the builder fetches;
+    /// then `dockerfile` only says where this is written.
+    pub dockerfile_fetched: Option<String>,
     /// The stage to build; the last one if absent.
     pub target: Option<Spanned<String>>,
     /// Components that come first, and services that run while this is built.
@@ -152,6 +155,8 @@ pub struct Variation {
     pub span: Option<Span>,
     /// Another Dockerfile.
     pub dockerfile: Option<Spanned<PathBuf>>,
+    /// The same in a main context that the builder fetches.
+    pub dockerfile_fetched: Option<String>,
     /// Another target.
     pub target: Option<Spanned<String>>,
     /// Further or other build arguments.
@@ -168,6 +173,7 @@ impl ComponentSpec {
         if let Some(dockerfile) = &variation.dockerfile {
             spec.dockerfile = dockerfile.clone();
             spec.dockerfile_inline = None;
+            spec.dockerfile_fetched.clone_from(&variation.dockerfile_fetched);
         }
         if let Some(target) = &variation.target {
             spec.target = Some(target.clone());
@@ -186,6 +192,7 @@ impl ComponentSpec {
             context: Spanned::unplaced(ContextRef::Directory(PathBuf::new())),
             dockerfile: Spanned::unplaced(PathBuf::new()),
             dockerfile_inline: None,
+            dockerfile_fetched: None,
             target: None,
             needs: Vec::new(),
             contexts: IndexMap::new(),

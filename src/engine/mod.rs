@@ -11,8 +11,8 @@ mod service;
 
 pub use error::EngineError;
 pub use request::{
-    Asked, BuildRequest, BuiltImage, ContextReads, ContextSource, DockerfileSource, NamedContext, RenderedFile,
-    SecretSource, SshSource,
+    Asked, BuildRequest, BuiltImage, ContextReads, ContextSource, DockerfilePlace, DockerfileSource, NamedContext,
+    RenderedFile, SecretSource, SshSource,
 };
 pub use service::{ServiceEnd, ServiceFile, ServiceHandle, ServicePort, ServiceProbe, ServiceRequest};
 

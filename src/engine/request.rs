@@ -77,6 +77,17 @@ pub struct DockerfileSource {
     pub name: String,
     /// For a rendered template whose lines are those of the text: the template, which is what somebody wrote and can mend.
     pub template: Option<PathBuf>,
+    /// Whose it is.
+    pub place: DockerfilePlace,
+}
+
+/// Where a Dockerfile comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DockerfilePlace {
+    /// A directory of this machine.
+    Directory,
+    /// The main context, which the builder fetches: `name` is the path in it, and there is no `directory`.
+    Context,
 }
 
 impl DockerfileSource {

@@ -95,6 +95,7 @@ fn target(plan: &Plan, build: &CellBuild, names: &BTreeMap<&CellId, String>) -> 
     };
     set("context", json!(source(&build.context)));
     match (&build.rendered, &build.context) {
+        _ if build.fetched.is_some() => set("dockerfile", json!(build.fetched.as_deref().map(escaped))),
         (Some(text), _) => set("dockerfile-inline", json!(escaped(text))),
         (None, ContextSource::Directory(context)) => set("dockerfile", json!(relative(&build.dockerfile, context))),
         (None, _) => set("dockerfile", json!(escaped(&build.dockerfile.to_string_lossy()))),

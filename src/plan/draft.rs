@@ -81,7 +81,7 @@ impl CellDraft {
     }
 }
 
-/// `several`: whether the component has more platforms than this one.
+/// What is built from a Dockerfile that is known. `several`: whether the component has more platforms than this one.
 pub(super) fn cell_build(
     spec: &ComponentSpec,
     source: &Source,
@@ -89,24 +89,36 @@ pub(super) fn cell_build(
     facts: &Facts,
     (platform, several): (&Platform, bool),
 ) -> CellBuild {
-    let context = match &spec.context.value {
-        ContextRef::Directory(path) => ContextSource::Directory(path.clone()),
-        ContextRef::Remote(url) => ContextSource::Remote(url.clone()),
-        // A main context is a directory or a URL; components are named contexts.
-        ContextRef::Component(name) => ContextSource::Remote(format!("component:{name}")),
-    };
     let executes = facts.executes.iter().filter_map(|(platform, span)| match platform {
         StagePlatform::Fixed(platform) => Some((platform.clone(), span.clone())),
         StagePlatform::Builder => None,
     });
     CellBuild {
         frontend: source.frontend(&args),
+        rendered: source.rendered.clone(),
+        args,
+        executes: executes.collect(),
+        ..declared_build(spec, (platform, several))
+    }
+}
+
+/// What is built, as far as the project file says it.
+pub(super) fn declared_build(spec: &ComponentSpec, (platform, several): (&Platform, bool)) -> CellBuild {
+    let context = match &spec.context.value {
+        ContextRef::Directory(path) => ContextSource::Directory(path.clone()),
+        ContextRef::Remote(url) => ContextSource::Remote(url.clone()),
+        // A main context is a directory or a URL; components are named contexts.
+        ContextRef::Component(name) => ContextSource::Remote(format!("component:{name}")),
+    };
+    CellBuild {
+        frontend: None,
         context,
         dockerfile: spec.dockerfile.value.clone(),
-        rendered: source.rendered.clone(),
+        rendered: None,
+        fetched: spec.dockerfile_fetched.clone(),
         templates: Vec::new(),
         target: spec.target.as_ref().map(|target| target.value.clone()),
-        args,
+        args: spec.args.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
         labels: spec.labels.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
         contexts: Vec::new(),
         secrets: spec.secrets.iter().map(|(id, secret)| (id.clone(), secret.value.clone())).collect(),
@@ -115,7 +127,7 @@ pub(super) fn cell_build(
         no_cache: spec.no_cache,
         options: spec.solve.on(platform, several),
         entry_annotations: spec.solve.annotations_of(AnnotationLevel::ManifestDescriptor, Some(platform)),
-        executes: executes.collect(),
+        executes: Vec::new(),
         bases: Vec::new(),
         native: Vec::new(),
     }

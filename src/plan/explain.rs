@@ -48,8 +48,11 @@ fn context(project: &Project, value: &ContextRef) -> String {
 
 fn built(project: &Project, spec: &ComponentSpec, add: &mut dyn FnMut(String, String, Option<Span>)) {
     let shown = |path: &std::path::Path| path.strip_prefix(&project.root).unwrap_or(path).display().to_string();
-    let dockerfile =
-        if spec.dockerfile_inline.is_some() { "(inline)".to_owned() } else { shown(&spec.dockerfile.value) };
+    let dockerfile = match (&spec.dockerfile_fetched, &spec.dockerfile_inline) {
+        (Some(path), _) => format!("{path} (in the context)"),
+        (None, Some(_)) => "(inline)".to_owned(),
+        (None, None) => shown(&spec.dockerfile.value),
+    };
     add("dockerfile".to_owned(), dockerfile, spec.dockerfile.span.clone());
     add("context".to_owned(), context(project, &spec.context.value), spec.context.span.clone());
     if let Some(target) = &spec.target {
@@ -105,7 +108,9 @@ fn built(project: &Project, spec: &ComponentSpec, add: &mut dyn FnMut(String, St
     for (platform, variation) in &spec.variations {
         let key = |name: &str| format!("platform.{platform}.{name}");
         if let Some(dockerfile) = &variation.dockerfile {
-            add(key("dockerfile"), shown(&dockerfile.value), dockerfile.span.clone());
+            let fetched = variation.dockerfile_fetched.as_ref().map(|path| format!("{path} (in the context)"));
+            let text = fetched.unwrap_or_else(|| shown(&dockerfile.value));
+            add(key("dockerfile"), text, dockerfile.span.clone());
         }
         if let Some(target) = &variation.target {
             add(key("target"), target.value.clone(), target.span.clone());

@@ -7,8 +7,8 @@ use super::references::{self, References};
 use super::select::select;
 use super::source::{Sources, shown};
 use super::{Cell, Component, ComponentKind, Plan, PlanError, PlanOptions, PlanProblem, PlannedService, Subset, graph};
-use crate::base::{CellId, ComponentName, Platform, Warning};
-use crate::config::{AnnotationLevel, Project, ReadText};
+use crate::base::{CellId, ComponentName, Platform, Warning, shown_url};
+use crate::config::{AnnotationLevel, ComponentSpec, ContextRef, Project, ReadText};
 
 /// Plans `project`: validates it as a whole and lays out its cells.
 ///
@@ -150,7 +150,9 @@ impl Planner<'_> {
                 addressed,
                 intermediate: false,
                 path,
-                dockerfile: spec.dockerfile_inline.is_none().then(|| shown(&spec.dockerfile.value, &self.project.root)),
+                dockerfile: (spec.dockerfile_inline.is_none() && spec.dockerfile_fetched.is_none())
+                    .then(|| shown(&spec.dockerfile.value, &self.project.root)),
+                fetched: fetched(spec),
                 platforms,
                 foreign: spec.foreign.iter().map(|glob| glob.value.clone()).collect(),
                 excluded: spec.exclude.as_ref().map(|reason| reason.value.clone()),
@@ -172,6 +174,7 @@ impl Planner<'_> {
                 intermediate: false,
                 path,
                 dockerfile: None,
+                fetched: None,
                 platforms,
                 foreign: spec.foreign.iter().map(|glob| glob.value.clone()).collect(),
                 excluded: spec.exclude.as_ref().map(|reason| reason.value.clone()),
@@ -235,7 +238,9 @@ impl Planner<'_> {
         let mut cell = CellDraft::new(id);
         self.declared_edges(spec, services, &mut cell);
         cell.templates = sources.templates(&name, spec, &mut self.problems);
-        if let Some(source) = sources.get(&name, spec, &mut self.problems) {
+        if spec.dockerfile_fetched.is_some() {
+            self.build_fetched(spec, &mut cell);
+        } else if let Some(source) = sources.get(&name, spec, &mut self.problems) {
             self.build(&name, spec, &source, &mut cell, &mut component.needs, &mut component.bases);
         }
         Some(cell.finish())
@@ -247,5 +252,13 @@ impl Planner<'_> {
         if !self.problems.iter().any(|known| known.to_string() == text) {
             self.problems.push(problem);
         }
+    }
+}
+
+/// Where the Dockerfile of a component is that the builder fetches.
+fn fetched(spec: &ComponentSpec) -> Option<(String, String)> {
+    match (&spec.context.value, &spec.dockerfile_fetched) {
+        (ContextRef::Remote(url), Some(path)) => Some((shown_url(url).into_owned(), path.clone())),
+        _ => None,
     }
 }

@@ -125,8 +125,12 @@ pub struct Component {
     pub intermediate: bool,
     /// The repository of the first of `references` below its prefix: what stays where another prefix takes its place.
     pub path: String,
-    /// The Dockerfile, relative to the project's root where it is below it.
+    /// The Dockerfile, relative to the project's root where it is below it. None where its text is in the project file, or it
+    /// is [fetched](Component::fetched).
     pub dockerfile: Option<PathBuf>,
+    /// Where its Dockerfile is that the builder fetches with the context: the URL without credentials, and the path in it. What such a file says is
+    /// not known here: bases, and whether it is made from other components but as `needs` and `contexts` say.
+    pub fetched: Option<(String, String)>,
     /// Its platforms in this plan, sorted.
     pub platforms: Vec<Platform>,
     /// Globs of the programs for other processors that are in its image on purpose.
@@ -262,6 +266,8 @@ pub struct CellBuild {
     /// Text to build from in place of the file's: a rendered template or an inline Dockerfile. Whoever runs the plan
     /// writes it to a content-addressed place in the state directory.
     pub rendered: Option<Arc<str>>,
+    /// The Dockerfile's path in the main context, where the builder fetches both; then `dockerfile` and `rendered` say nothing.
+    pub fetched: Option<String>,
     /// Files that the builder finds in the cell's directories in place of their templates.
     pub templates: Vec<Arc<RenderedTemplate>>,
     /// The stage to build.

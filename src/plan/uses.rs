@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::draft::{CellDraft, cell_build};
+use super::draft::{CellDraft, cell_build, declared_build};
 use super::matrix::Planner;
 use super::source::Source;
 use super::{Base, ContextSource, Need, NeedReason, PlanProblem};
@@ -52,8 +52,23 @@ impl Planner<'_> {
             self.outside_use(name, (used, image), source, cell, needs, bases);
         }
         self.check_triggers(name, source);
-        let several = spec.platforms.as_ref().unwrap_or(&self.project.platforms).len() > 1;
+        let several = self.has_several(spec);
         cell.work = Some(cell_build(spec, source, args, &facts, (&cell.id.platform, several)));
+    }
+
+    /// A cell whose Dockerfile the builder fetches: what the project file declares is all that is known of it.
+    pub(super) fn build_fetched(&mut self, spec: &ComponentSpec, cell: &mut CellDraft) {
+        for (name, context) in &spec.contexts {
+            if let ContextRef::Component(other) = &context.value {
+                self.declared_uses((name, other, context.span.as_ref()), &[], false, cell);
+            }
+        }
+        let several = self.has_several(spec);
+        cell.work = Some(declared_build(spec, (&cell.id.platform, several)));
+    }
+
+    fn has_several(&self, spec: &ComponentSpec) -> bool {
+        spec.platforms.as_ref().unwrap_or(&self.project.platforms).len() > 1
     }
 
     /// The uses of a context that is another component: for each platform that a stage wants it for, that platform's cell.

@@ -255,6 +255,7 @@ fn component_document(component: &crate::plan::Component) -> Value {
         },
         "references": component.references,
         "dockerfile": component.dockerfile.as_deref().map(shown),
+        "fetched": component.fetched.as_ref().map(|(url, path)| json!({"context": url, "dockerfile": path})),
         "platforms": component.platforms,
         "excluded": component.excluded,
         "phase": component.phase,

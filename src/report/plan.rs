@@ -62,7 +62,9 @@ fn row(component: &Component, style: &Style) -> [String; 5] {
     };
     let mut needs = names(false, "");
     needs.extend(names(true, "*"));
-    let bases = if component.bases.is_empty() {
+    let bases = if component.fetched.is_some() {
+        vec!["(unknown)".to_owned()]
+    } else if component.bases.is_empty() {
         vec!["-".to_owned()]
     } else {
         component.bases.iter().map(|base| printable(base)).collect()
@@ -70,7 +72,11 @@ fn row(component: &Component, style: &Style) -> [String; 5] {
     [
         component.phase.to_string(),
         component.name.to_string(),
-        component.dockerfile.as_deref().map_or_else(|| "(inline)".to_owned(), |path| style.path(path)),
+        match (&component.fetched, &component.dockerfile) {
+            (Some((url, path)), _) => printable(&format!("{path} in {url}")),
+            (None, Some(path)) => style.path(path),
+            (None, None) => "(inline)".to_owned(),
+        },
         bases.join(", "),
         needs.join(", "),
     ]

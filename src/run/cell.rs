@@ -11,7 +11,7 @@ use super::{RunError, StateDir};
 use crate::base::{CellId, Descriptor, Digest, DigestHasher, Epoch, Secret};
 use crate::config::SecretSpec;
 use crate::engine::{
-    BuildRequest, ContextSource, DockerfileSource, NamedContext, RenderedFile, SecretSource, SshSource,
+    BuildRequest, ContextSource, DockerfilePlace, DockerfileSource, NamedContext, RenderedFile, SecretSource, SshSource,
 };
 use crate::event::EventSink;
 use crate::plan::{self, CellBuild, Plan};
@@ -46,9 +46,10 @@ impl Prepared {
         state: &StateDir,
         inputs: &Inputs,
     ) -> Result<Self, RunError> {
-        let dockerfile = match &build.rendered {
-            Some(text) => rendered(state, &build.dockerfile, text)?,
-            None => in_place(&build.dockerfile),
+        let dockerfile = match (&build.fetched, &build.rendered) {
+            (Some(path), _) => fetched(path),
+            (None, Some(text)) => rendered(state, &build.dockerfile, text)?,
+            (None, None) => in_place(&build.dockerfile),
         };
         let rendered = rendered_files(state, build)?;
         let mut secrets = BTreeMap::new();
@@ -164,7 +165,14 @@ fn in_place(path: &Path) -> DockerfileSource {
         directory: path.parent().unwrap_or(Path::new(".")).to_owned(),
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         template: None,
+        place: DockerfilePlace::Directory,
     }
+}
+
+/// The Dockerfile at `path` of a main context that the builder fetches.
+fn fetched(path: &str) -> DockerfileSource {
+    let (directory, name) = (PathBuf::new(), path.to_owned());
+    DockerfileSource { directory, name, template: None, place: DockerfilePlace::Context }
 }
 
 /// Writes a rendered Dockerfile into a directory named by its content, so that two runs never change one under each other.
@@ -194,7 +202,12 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
     let same_lines = |written: Vec<u8>| lines(&written) == lines(text.as_bytes());
     let is_template = template.extension().is_some_and(|extension| extension == "tpl");
     let written = (is_template && fs_text(template).is_some_and(same_lines)).then(|| template.to_owned());
-    let source = DockerfileSource { directory: directory.clone(), name: name.clone(), template: written };
+    let source = DockerfileSource {
+        directory: directory.clone(),
+        name: name.clone(),
+        template: written,
+        place: DockerfilePlace::Directory,
+    };
     let write = |path: PathBuf, bytes: &[u8]| {
         write_atomically(&path, bytes).map_err(|source| RunError::state("write", &path, source))
     };

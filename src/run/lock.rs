@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::state::write_atomically;
 use super::wanted::{Wanted, is_local, wanted, wanted_by};
 use super::{RunError, StateDir};
-use crate::base::{Digest, Platform, Reference, glob_matches};
+use crate::base::{ComponentName, Digest, Platform, Reference, glob_matches};
 use crate::config::{DiskFiles, LockFile, LockedImage};
 use crate::event::{Event, EventSink};
 use crate::image::{ManifestBody, RawManifest, entry_platform, is_attestation};
@@ -174,6 +174,8 @@ pub struct Locked {
     pub entries: Vec<LockEntry>,
     /// Images that stay on this machine and are not locked.
     pub local: Vec<Reference>,
+    /// Components whose Dockerfile a builder fetches, and from where: what they are made from is not known, and not locked.
+    pub fetched: Vec<(ComponentName, String)>,
 }
 
 impl Locked {
@@ -204,7 +206,11 @@ pub async fn lock(plan: &Plan, request: &LockRequest, client: &RegistryClient) -
     });
     let mut results: Vec<_> = stream::iter(resolving).buffered(AT_ONCE).collect().await;
     results.sort_by_key(|(one, ..)| one.reference.familiar());
-    let mut locked = Locked { local: local.into_iter().map(|one| one.reference).collect(), ..Locked::default() };
+    let mut locked = Locked {
+        local: local.into_iter().map(|one| one.reference).collect(),
+        fetched: fetched(plan),
+        ..Locked::default()
+    };
     let mut errors = Vec::new();
     for (one, before, now) in results {
         match now {
@@ -228,6 +234,12 @@ pub async fn lock(plan: &Plan, request: &LockRequest, client: &RegistryClient) -
     }
     locked.entries.sort_by_key(|entry| entry.reference.familiar());
     Ok(locked)
+}
+
+/// The components of `plan` whose Dockerfiles builders fetch, and from where.
+pub fn fetched(plan: &Plan) -> Vec<(ComponentName, String)> {
+    let built = plan.components.iter().filter(|component| component.excluded.is_none());
+    built.filter_map(|component| Some((component.name.clone(), component.fetched.as_ref()?.0.clone()))).collect()
 }
 
 /// A name after `--update` that means nothing is a mistake, not a wish that is granted already.

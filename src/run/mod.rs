@@ -58,7 +58,7 @@ pub use fingerprint::{Cause, Change, Fingerprint, How, Input, InputKind, Standin
 pub use heal::suspect;
 pub use history::{RecordedBuilder, RecordedCell, RecordedFailure, RecordedIndex, RunRecord};
 pub use import::{Import, ImportRequest, Imported, Rename, import, import_forecast};
-pub use lock::{Bases, LockEntry, LockRequest, Locked, lock, stale, write_lock};
+pub use lock::{Bases, LockEntry, LockRequest, Locked, fetched, lock, stale, write_lock};
 pub use outcome::{CellFailure, CellReport, IndexReport, Matrix, Outcome};
 pub use place::Place;
 pub use prefetch::{Prefetched, prefetch};

@@ -4,6 +4,7 @@
 //! (`quoted`: as a JSON string). `differs:` marks the places where the reference's answer is not what the user meant.
 
 mod effects;
+mod fetched;
 mod selection;
 
 mod refusals;

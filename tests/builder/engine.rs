@@ -8,7 +8,7 @@ use std::time::Duration;
 use catamaran::base::{CellId, CredentialFuture, CredentialSource};
 use catamaran::engine::buildkit::daemon::{DaemonOptions, Ids};
 use catamaran::engine::buildkit::{BuildKitEngine, StartOptions, start};
-use catamaran::engine::{BuildRequest, ContextSource, DockerfileSource, Engine, EngineError};
+use catamaran::engine::{BuildRequest, ContextSource, DockerfilePlace, DockerfileSource, Engine, EngineError};
 use catamaran::event::{Event, Execution, NoEvents};
 use catamaran::store::Layout;
 
@@ -55,7 +55,12 @@ fn request(
     fs::copy(tools::busybox(architecture), context.join("busybox")).expect("copied");
     fs::write(context.join("Dockerfile"), dockerfile).expect("written");
     let cell = CellId::new("thing".parse().expect("a name"), platform.parse().expect("a platform"));
-    let dockerfile = DockerfileSource { directory: context.clone(), name: "Dockerfile".to_owned(), template: None };
+    let dockerfile = DockerfileSource {
+        directory: context.clone(),
+        name: "Dockerfile".to_owned(),
+        template: None,
+        place: DockerfilePlace::Directory,
+    };
     let context = ContextSource::Directory { path: context, always_excluded: Vec::new() };
     let key = format!("{}-{platform}", folder.display());
     BuildRequest { events: Arc::new(events), ..BuildRequest::new(cell, context, dockerfile, key) }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use catamaran::base::{CellId, CredentialFuture, CredentialSource, Descriptor, Platform};
 use catamaran::engine::buildkit::{BuildKitEngine, ConnectOptions};
-use catamaran::engine::{BuildRequest, BuiltImage, ContextSource, DockerfileSource, Engine, EngineError};
+use catamaran::engine::{
+    BuildRequest, BuiltImage, ContextSource, DockerfilePlace, DockerfileSource, Engine, EngineError,
+};
 use catamaran::event::{Event, EventSink};
 use catamaran::store::{BlobSource, Layout};
 use tempfile::TempDir;
@@ -109,7 +111,12 @@ impl Bench {
     pub(super) fn request(&self, platform: &str) -> BuildRequest {
         let cell = CellId::new("thing".parse().unwrap(), platform.parse().unwrap());
         let context = ContextSource::Directory { path: self.context(), always_excluded: Vec::new() };
-        let dockerfile = DockerfileSource { directory: self.context(), name: "Dockerfile".to_owned(), template: None };
+        let dockerfile = DockerfileSource {
+            directory: self.context(),
+            name: "Dockerfile".to_owned(),
+            template: None,
+            place: DockerfilePlace::Directory,
+        };
         let key = self.directory.path().display().to_string();
         BuildRequest { events: self.events.clone(), ..BuildRequest::new(cell, context, dockerfile, key) }
     }

@@ -61,7 +61,7 @@ fn check(settings: &Settings) -> Result<Done, CliError> {
     if !found.is_empty() {
         return Err(RunError::Stale { path: PathBuf::from(LOCK_FILE), found }.into());
     }
-    let locked = Locked { lock: known.unwrap_or_default(), ..Locked::default() };
+    let locked = Locked { lock: known.unwrap_or_default(), fetched: run::fetched(&plan), ..Locked::default() };
     Ok(Done { path, locked, written: false })
 }
 
@@ -96,6 +96,10 @@ fn lines(done: &Done) -> String {
     }
     for local in &done.locked.local {
         let _ = writeln!(text, "  not locked: {local} is a name of this machine");
+    }
+    for (name, url) in &done.locked.fetched {
+        let _ =
+            writeln!(text, "  not locked: what {name} is made from, whose Dockerfile the builder fetches from {url}");
     }
     let images = counted(done.locked.lock.images().count(), "image", "images");
     let changed = done.locked.changes().count();
@@ -147,6 +151,7 @@ fn document(done: &Done) -> String {
         "file": done.path,
         "written": done.written,
         "images": entries.collect::<Vec<_>>(),
+        "unknown": done.locked.fetched.iter().map(|(name, url)| json!({"component": name, "context": url})).collect::<Vec<_>>(),
         "local": done.locked.local.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use crate::base::{ComponentName, Epoch, Platform, Reference, Span, Spanned, Tag, Warning};
 use crate::config::error::ConfigProblem;
-use crate::config::paths::{clean_path, is_remote};
+use crate::config::paths::{clean_path, fetched_dockerfile, is_remote};
 use crate::config::project::{ComponentSpec, ContextRef, Project, SecretSpec};
 
 use super::load::{BakeRequest, Resolved, local_platform};
@@ -277,6 +277,10 @@ impl Mapper<'_> {
         spec.context = self.spanned("context", self.context(context));
         spec.dockerfile = self.spanned("dockerfile", self.dockerfile(&spec.context.value));
         spec.dockerfile_inline = target.dockerfile_inline.clone().map(|text| self.spanned("dockerfile-inline", text));
+        let written = target.dockerfile.as_deref().unwrap_or("Dockerfile");
+        if spec.dockerfile_inline.is_none() && !written.starts_with("cwd://") {
+            spec.dockerfile_fetched = fetched_dockerfile(&spec.context.value, written);
+        }
         spec.target =
             target.target.clone().filter(|stage| !stage.is_empty()).map(|stage| self.spanned("target", stage));
         for (name, context) in target.contexts.iter().flatten() {

@@ -106,9 +106,10 @@ impl Writer<'_> {
         platforms: &[&Platform],
     ) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
-        match &spec.dockerfile_inline {
-            Some(text) => out.push(("dockerfile-inline", quoted(&text.value))),
-            None => out.push(("dockerfile", quoted(&self.path(&spec.dockerfile.value)))),
+        match (&spec.dockerfile_fetched, &spec.dockerfile_inline) {
+            (Some(path), _) => out.push(("dockerfile", quoted(path))),
+            (None, Some(text)) => out.push(("dockerfile-inline", quoted(&text.value))),
+            (None, None) => out.push(("dockerfile", quoted(&self.path(&spec.dockerfile.value)))),
         }
         match &spec.context.value {
             ContextRef::Component(other) => self.not(name, &format!("the context is `{other}`")),

@@ -1,6 +1,7 @@
 //! `[component.NAME]`: its keys, and those of `platform.*` and `secrets.*` below it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{
     NameTemplate, RawComponent, context, foreign, named_context, names_list, narrower, platform_help, reason,
@@ -9,7 +10,7 @@ use super::{
 use crate::base::{Platform, Spanned};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::project::{ComponentSpec, SecretSpec, Variation};
-use crate::config::reader::{Reading, TableReader};
+use crate::config::reader::{Reading, TableReader, resolve};
 use crate::config::solve_keys;
 use crate::config::templates::templates;
 use crate::config::vary::Varied;
@@ -62,9 +63,11 @@ pub(super) fn component(
     // Resolved before.
     reader.take("inherits");
     reader.take("matrix");
-    let dockerfile = reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node));
+    let (dockerfile, written) = dockerfile_of(reading, &mut reader);
     let context_spec = reader.take("context").and_then(|node| context(reading, "context", node));
     let mut spec = ComponentSpec::new(Some(varied.key.clone()));
+    // Whether the context is fetched is known when the defaults are filled in.
+    spec.dockerfile_fetched = written;
     spec.dockerfile_inline =
         reader.take("dockerfile-inline").and_then(|node| reading.nonempty("dockerfile-inline", node));
     if let (Some(_), Some(text)) = (&dockerfile, &spec.dockerfile_inline)
@@ -123,6 +126,21 @@ pub(super) fn component(
     RawComponent { header: Some(varied.key.clone()), dockerfile, context: context_spec, rest: spec }
 }
 
+/// `dockerfile` as a file of this machine, and as written.
+fn dockerfile_of(
+    reading: &mut Reading<'_>,
+    reader: &mut TableReader<'_>,
+) -> (Option<Spanned<PathBuf>>, Option<String>) {
+    let Some(node) = reader.take("dockerfile") else { return (None, None) };
+    match reading.nonempty("dockerfile", node) {
+        Some(text) => {
+            let path = resolve(&node.directory, &text.value);
+            (Some(Spanned { value: path, span: text.span }), Some(text.value))
+        }
+        None => (None, None),
+    }
+}
+
 /// `[component.NAME.platform."linux/arm64"]`: what is different there.
 fn variation(reading: &mut Reading<'_>, name: &str, key: &str, entry: &Entry, spec: &mut ComponentSpec) {
     let platform: Platform = match key.parse() {
@@ -135,9 +153,11 @@ fn variation(reading: &mut Reading<'_>, name: &str, key: &str, entry: &Entry, sp
     };
     let Some(table) = reading.table(key, &entry.node) else { return };
     let mut reader = TableReader::new(format!("[component.{name}.platform.\"{key}\"]"), table);
+    let (dockerfile, dockerfile_fetched) = dockerfile_of(reading, &mut reader);
     let variation = Variation {
         span: Some(entry.key.clone()),
-        dockerfile: reader.take("dockerfile").and_then(|node| reading.path("dockerfile", node)),
+        dockerfile,
+        dockerfile_fetched,
         target: reader.take("target").and_then(|node| reading.nonempty("target", node)),
         args: reader.take("args").map(|node| texts(reading, "args", node)).unwrap_or_default(),
         exclude: reader.take("exclude").and_then(|node| reason(reading, node)),

@@ -11,7 +11,7 @@ use super::proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry};
 use super::session::LAYOUT_STORE;
 use crate::base::{CacheSpec, Digest, NetworkMode, Reference, SolveOptions};
 use crate::dockerfile::context_name;
-use crate::engine::{BuildRequest, ContextSource, NamedContext};
+use crate::engine::{BuildRequest, ContextSource, DockerfilePlace, NamedContext};
 
 /// The builder's own Dockerfile frontend; a `# syntax=` line in the Dockerfile may put another in its place.
 pub(super) const FRONTEND: &str = "dockerfile.v0";
@@ -91,8 +91,14 @@ pub(super) fn frontend(
             request.extra_hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
         set("add-hosts".to_owned(), hosts.join(","));
     }
+    if let (ContextSource::Remote(_), DockerfilePlace::Directory) = (&request.context, request.dockerfile.place) {
+        // Else the frontend looks for it in what it fetches (moby/buildkit frontend/dockerui/context.go, "dockerfilekey").
+        set("dockerfilekey".to_owned(), DOCKERFILE.to_owned());
+    }
     let mut local = |name: &str| set(format!("local-sessionid:{name}"), context_session.to_owned());
-    local(DOCKERFILE);
+    if request.dockerfile.place == DockerfilePlace::Directory {
+        local(DOCKERFILE);
+    }
     match &request.context {
         ContextSource::Directory { .. } => local(CONTEXT),
         ContextSource::Remote(_) => None,

@@ -15,7 +15,7 @@ use super::recipe::Recipe;
 use super::session::{AskedSlot, FileSync, Health, LocalFailure, LocalFailureSlot, LocalSource, Session};
 use super::words;
 use crate::base::Digest;
-use crate::engine::{Asked, BuildRequest, ContextReads, ContextSource, EngineError, NamedContext};
+use crate::engine::{Asked, BuildRequest, ContextReads, ContextSource, DockerfilePlace, EngineError, NamedContext};
 
 /// The name of the main context's files, fixed by the frontend (moby/buildkit frontend/dockerui).
 pub(super) const CONTEXT: &str = "context";
@@ -142,9 +142,12 @@ fn sources(request: &BuildRequest) -> Vec<LocalSource> {
         always_excluded: always_excluded.to_vec(),
         rendered: request.rendered.clone(),
     };
-    // The Dockerfile is what the request says, whatever else is rendered beside it.
-    let dockerfile = source(DOCKERFILE, &request.dockerfile.directory, &[]);
-    let mut sources = vec![LocalSource { rendered: Vec::new(), ..dockerfile }];
+    let mut sources = Vec::new();
+    if request.dockerfile.place == DockerfilePlace::Directory {
+        // The Dockerfile is what the request says, whatever else is rendered beside it.
+        let dockerfile = source(DOCKERFILE, &request.dockerfile.directory, &[]);
+        sources.push(LocalSource { rendered: Vec::new(), ..dockerfile });
+    }
     let mut excluded: &[PathBuf] = &[];
     if let ContextSource::Directory { path, always_excluded } = &request.context {
         sources.push(source(CONTEXT, path, always_excluded));

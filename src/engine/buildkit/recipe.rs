@@ -4,7 +4,7 @@ use std::io::Read;
 use super::named::NamedImage;
 use crate::base::{Platform, SourceText};
 use crate::dockerfile::{BuildInputs, Dockerfile, InstructionKind, StagePlatform, Use, context_name};
-use crate::engine::{BuildRequest, EngineError, NamedContext};
+use crate::engine::{BuildRequest, DockerfilePlace, EngineError, NamedContext};
 
 /// A Dockerfile over this is the builder's to judge alone.
 const SIZE_LIMIT: u64 = 8 << 20;
@@ -25,6 +25,9 @@ pub(super) struct Recipe {
 impl Recipe {
     /// Reads the Dockerfile of `request`. `None` where it cannot be understood: the builder judges it, not we.
     pub(super) fn read(request: &BuildRequest, native: &Platform) -> Option<Self> {
+        if request.dockerfile.place == DockerfilePlace::Context {
+            return None;
+        }
         let path = request.dockerfile.directory.join(&request.dockerfile.name);
         let mut text = String::new();
         File::open(&path).ok()?.take(SIZE_LIMIT + 1).read_to_string(&mut text).ok()?;

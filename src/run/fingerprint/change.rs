@@ -23,7 +23,7 @@ pub enum Cause {
     Never,
     /// `--force`
     Forced,
-    /// The component asks for it by this setting: `no-cache`, or `pull` with a base that may move.
+    /// What it is made of cannot be looked at: `no-cache`, `pull` with a base that may move, a context that may. The sentence.
     Always(&'static str),
     /// Something of its image is not in the layout.
     NotWhole(String),
@@ -85,7 +85,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Never => f.write_str("never built"),
             Self::Forced => f.write_str("forced"),
-            Self::Always(setting) => write!(f, "its component says `{setting}`"),
+            Self::Always(sentence) => f.write_str(sentence),
             Self::NotWhole(reason) => write!(f, "its image is not whole: {reason}"),
             Self::Unknown(reason) => f.write_str(reason),
             Self::Input(change) => change.fmt(f),

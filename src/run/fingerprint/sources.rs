@@ -10,6 +10,7 @@ use super::hashes::settled_before;
 use super::reads::IGNORE_FILE;
 use super::{Fingerprint, Input, InputKind, Read};
 use crate::base::{CellId, ComponentName, Descriptor, Digest, NetworkMode, SolveOptions};
+use crate::config::{is_pinned, is_remote};
 use crate::engine::buildkit::SETTINGS;
 use crate::engine::{ContextReads, RenderedFile};
 use crate::plan::{Base, Cell, CellBuild, ContextSource, Plan, RenderedTemplate};
@@ -61,10 +62,14 @@ impl Sources {
             Some(Input { kind: InputKind::ServiceSettings, name: name.to_string(), digest })
         };
         own.extend(cell.services.iter().filter_map(declared));
-        let name = shown(&build.dockerfile, &plan.root);
-        let text = match &build.rendered {
-            Some(text) => Digest::of(text.as_bytes()),
-            None => dockerfile_digest(&build.dockerfile).map_err(|error| format!("cannot read `{name}`: {error}"))?,
+        let name = build.fetched.clone().unwrap_or_else(|| shown(&build.dockerfile, &plan.root));
+        let text = match (&build.fetched, &build.rendered) {
+            // It is a part of the context, which is an input of its own.
+            (Some(_), _) => Digest::of(""),
+            (None, Some(text)) => Digest::of(text.as_bytes()),
+            (None, None) => {
+                dockerfile_digest(&build.dockerfile).map_err(|error| format!("cannot read `{name}`: {error}"))?
+            }
         };
         own.push(Input { kind: InputKind::Dockerfile, name, digest: text });
         let declared = plan.component(&cell.id.component).map(|component| component.foreign.as_slice());
@@ -103,10 +108,10 @@ impl Sources {
             own,
             images: images(plan, cell, build),
             directories,
-            dockerfile: build.rendered.is_none().then(|| (build.dockerfile.clone(), text)),
+            dockerfile: (build.rendered.is_none() && build.fetched.is_none()).then(|| (build.dockerfile.clone(), text)),
             templates: build.templates.clone(),
             state: state.clone(),
-            ignore: ignore_candidates(&build.dockerfile),
+            ignore: if build.fetched.is_some() { Vec::new() } else { ignore_candidates(&build.dockerfile) },
         })
     }
 
@@ -260,11 +265,21 @@ fn options(options: &SolveOptions) -> Vec<Input> {
 /// Why a component is built every time, if it asks for that: what it makes depends on more than can be looked at.
 pub(super) fn always(build: &CellBuild) -> Option<&'static str> {
     if build.no_cache || !build.options.no_cache_stages.is_empty() {
-        return Some("no-cache");
+        return Some("its component says `no-cache`");
     }
-    // A base that is named by its digest cannot move.
+    // A base that is named by its digest cannot move. What those of a Dockerfile are that is fetched is not known.
     let moves = |base: &Base| base.reference.digest().is_none();
-    (build.options.pull && build.bases.iter().any(moves)).then_some("pull")
+    if build.options.pull && (build.fetched.is_some() || build.bases.iter().any(moves)) {
+        return Some("its component says `pull`");
+    }
+    let sources = build.contexts.iter().map(|context| &context.source).chain([&build.context]);
+    let mut urls = sources.filter_map(|source| match source {
+        ContextSource::Remote(url) => Some(url),
+        ContextSource::Directory(_) | ContextSource::Cell(_) => None,
+    });
+    // (Images and layouts among them are bases.)
+    urls.any(|url| is_remote(url) && !is_pinned(url))
+        .then_some("it has a context by URL, without a commit: what is there now is not known")
 }
 
 /// What a request says beside its files and images.

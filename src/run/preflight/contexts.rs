@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Level};
 use crate::base::{CellId, ErrorClass};
-use crate::plan::{Cell, ContextSource};
+use crate::plan::{Cell, Component, ContextSource, Plan};
 use crate::run::copied;
 
 /// Names of a context that are looked at for such that differ only in case.
@@ -43,6 +43,18 @@ pub(super) fn sources(selected: &[Cell]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Dockerfiles that builders fetch: nothing of what is in them can be looked at.
+pub(super) fn fetched(plan: &Plan, selected: &[&Cell]) -> Vec<Finding> {
+    let one = |component: &Component| {
+        let (url, path) = component.fetched.as_ref()?;
+        let cells = selected.iter().map(|cell| &cell.id).filter(|id| id.component == component.name).cloned();
+        let cells: Vec<CellId> = cells.collect();
+        let text = format!("`{path}` is fetched from {url} by the builder: its bases and sources are not looked at");
+        (!cells.is_empty()).then(|| Finding::new(Level::Note, component.name.to_string(), text).cells(cells))
+    };
+    plan.components.iter().filter_map(one).collect()
 }
 
 /// Names that are one and the same on a disk that does not tell upper from lower case. Blocks.

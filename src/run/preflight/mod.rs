@@ -66,6 +66,7 @@ pub async fn preflight(
         doors::bases(plan, &selected, lock, &layout, client),
         doors::targets(plan, &selected, client),
     );
+    findings.extend(contexts::fetched(plan, &selected));
     findings.extend(contexts?);
     findings.extend(builder);
     findings.extend(bases);

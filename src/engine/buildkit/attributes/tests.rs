@@ -10,7 +10,12 @@ fn request() -> BuildRequest {
     BuildRequest::new(
         CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap()),
         ContextSource::Directory { path: "/context".into(), always_excluded: Vec::new() },
-        DockerfileSource { directory: "/context".into(), name: "Dockerfile".to_owned(), template: None },
+        DockerfileSource {
+            directory: "/context".into(),
+            name: "Dockerfile".to_owned(),
+            template: None,
+            place: DockerfilePlace::Directory,
+        },
         "key".to_owned(),
     )
 }
@@ -91,6 +96,8 @@ fn everything_that_can_be_asked_for() {
             ("context:base::linux/arm64", &layout),
             ("context:docs", "local:named-0"),
             ("context:more", "local:named-3"),
+            // A Dockerfile of this machine beside a context that is fetched.
+            ("dockerfilekey", "dockerfile"),
             ("filename", "Dockerfile"),
             ("force-network-mode", "host"),
             ("image-resolve-mode", "pull"),
@@ -154,4 +161,19 @@ fn pins_are_rules_for_full_names() {
     let rule = |name: &str| (format!("docker-image://{name}"), format!("docker-image://{name}@{digest}"));
     // What names its digest needs no rule.
     assert_eq!(rules, [rule("docker.io/library/alpine:latest"), rule("registry.example:5000/a/b:1")]);
+}
+
+#[test]
+fn a_dockerfile_that_is_fetched_is_not_asked_for_here() {
+    let mut request = request();
+    request.context = ContextSource::Remote("https://git.example/x.git#main".to_owned());
+    request.dockerfile = DockerfileSource {
+        directory: "".into(),
+        name: "sub/Other".to_owned(),
+        template: None,
+        place: DockerfilePlace::Context,
+    };
+    let expected =
+        [("context", "https://git.example/x.git#main"), ("filename", "sub/Other"), ("platform", "linux/arm64")];
+    check(frontend(&request, &[], "session"), &expected);
 }

@@ -23,7 +23,7 @@ use crate::engine::buildkit::proto::moby::buildkit::v1::{
     StatusRequest, StatusResponse, VertexLog, types,
 };
 use crate::engine::buildkit::proto::pb;
-use crate::engine::{ContextSource, DockerfileSource};
+use crate::engine::{ContextSource, DockerfilePlace, DockerfileSource};
 use crate::event::{Event, EventSink};
 
 /// What the daemon does once a solve came in.
@@ -173,7 +173,12 @@ impl Stand {
         let events: Arc<dyn EventSink> = Arc::new(count);
         let cell = CellId::new("thing".parse().unwrap(), "linux/arm64".parse().unwrap());
         let path = self.directory.path().to_owned();
-        let dockerfile = DockerfileSource { directory: path.clone(), name: "Dockerfile".to_owned(), template: None };
+        let dockerfile = DockerfileSource {
+            directory: path.clone(),
+            name: "Dockerfile".to_owned(),
+            template: None,
+            place: DockerfilePlace::Directory,
+        };
         let context = ContextSource::Directory { path, always_excluded: Vec::new() };
         let request = BuildRequest::new(cell, context, dockerfile, "key".to_owned());
         self.engine.build(BuildRequest { events, ..request }).await

@@ -266,7 +266,12 @@ impl RegistryClient {
         }
         // Also what a caller that gives up in the middle leaves is worth going on with.
         writer.keep_partial(descriptor.size >= WORTH_KEEPING);
-        let response = match self.ask_for_rest(target, descriptor, start).await {
+        let mut answer = self.ask_for_rest(target, descriptor, start).await;
+        if start > 0 && answer.as_ref().is_err_and(|trouble| refuses(&trouble.error)) {
+            // Some answer 416 or 403 to each range, for ever. What is kept goes only when the whole is on its way.
+            answer = self.ask_for_rest(target, descriptor, 0).await;
+        }
+        let response = match answer {
             Ok(response) => response,
             Err(trouble) => return Ok((writer, Err(trouble))),
         };
@@ -330,6 +335,15 @@ impl RegistryClient {
             }
             _ => Err(Trouble::last(response.refused().await)),
         }
+    }
+}
+
+/// Whether a registry said no to what it was asked, so that it may say yes to something else.
+fn refuses(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Refused { status, .. } => (400..500).contains(status),
+        RegistryError::Denied { .. } => true,
+        _ => false,
     }
 }
 

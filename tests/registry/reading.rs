@@ -133,6 +133,28 @@ async fn a_part_that_was_not_asked_for_is_never_appended() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_refused_is_begun_anew_once() {
+    for status in [416, 403, 400] {
+        let case = Case::new().await;
+        case.registry.next("GET", "/blobs/", Act::HalfBody);
+        case.registry.next("GET", "/blobs/", Act::Answer(status, Vec::new(), Vec::new()));
+        let (to, result) = case.fetch().await;
+        result.expect("begun anew");
+        assert_eq!(to.read(&case.layer), case.images.read(&case.layer));
+        let ranges: Vec<bool> = case.registry.seen().iter().map(|seen| seen.headers.contains_key("range")).collect();
+        assert_eq!(ranges, [false, true, false], "{status}");
+    }
+    // One that refuses everything is not asked for ever.
+    let case = Case::new().await;
+    case.registry.next("GET", "/blobs/", Act::HalfBody);
+    case.registry.always("GET", "/blobs/", Act::Answer(416, Vec::new(), Vec::new()));
+    let (to, result) = case.fetch().await;
+    assert_eq!(result.expect_err("refused").class(), ErrorClass::Refused);
+    assert_eq!(case.registry.seen().len(), 3);
+    assert!(is_empty(&to.layout), "half of 1 MiB is not worth keeping");
+}
+
+#[tokio::test]
 async fn wrong_bytes_are_refused() {
     let case = Case::new().await;
     let other = case.images.raw("other", 1 << 20);

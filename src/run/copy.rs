@@ -2,24 +2,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::judge::Judged;
 use super::place::{Overlay, Place, copy_blob, name_in, open_bundle, open_layout};
-use super::prefetch::{Fetcher, is_elsewhere};
+use super::prefetch::{AT_ONCE, Fetcher};
 use super::publish::blocking;
 use super::referrers::{Brought, Referrers};
 use super::release::journal;
 use super::{RunError, StateDir};
-use crate::base::{ComponentName, Descriptor, Digest, MediaKind, Platform, Reference, Tag};
+use crate::base::{ComponentName, Descriptor, Digest, ErrorClass, Failure as _, MediaKind, Platform, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, write_bundle};
 use crate::event::EventSink;
 use crate::image::{
-    Assembled, ImageConfig, ImageError, MANIFEST_LIMIT, ManifestBody, RawManifest, closure, entry_platform,
-    subset_index,
+    Assembled, ImageConfig, ImageError, MANIFEST_LIMIT, ManifestBody, RawManifest, closure, subset_index,
 };
 use crate::registry::{Fetched, PushOptions, PushReceipt, PushSource, RegistryClient, Release, ReleaseItem, push_with};
-use crate::store::{BlobSource, Layout, StoreError};
+use crate::store::{BlobSource, Layout};
 
 /// An image, and where it goes.
 #[derive(Debug, Clone, Copy)]
@@ -90,13 +91,13 @@ pub async fn copy(
     let found = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(RunError::Cancelled),
-        found = find(request, &staging, client) => found,
+        found = find(request, &staging, client) => found.map_err(|error| of_source(request.source, error))?,
     };
-    let found = match found {
-        Ok(found) if found.upstream.is_none() => blocking(move || whole(found)).await,
-        found => found,
+    let found = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(RunError::Cancelled),
+        found = judged(found, &staging, client) => found.map_err(|error| of_judgement(request.source, error))?,
     };
-    let found = found.map_err(|error| of_source(request.source, error))?;
     let mut referrers = 0;
     let receipt = match request.destination {
         Place::Registry(reference) => {
@@ -158,8 +159,8 @@ async fn find(request: &CopyRequest<'_>, staging: &Layout, client: &RegistryClie
     if let Some(reference) = &upstream {
         keep_nodes(&fetcher, reference, fetched(&root.0)).await?;
     }
-    let (root, subset, platforms) = root;
-    Ok(Found { root, blobs, upstream, subset, platforms })
+    let (root, subset) = root;
+    Ok(Found { root, blobs, upstream, subset, platforms: Vec::new() })
 }
 
 /// What is wrong with a place on this machine: it need not be a project's, so a build may not bring anything back.
@@ -172,20 +173,36 @@ fn of_source(place: &Place, error: RunError) -> RunError {
     }
 }
 
-/// Looks whether every blob is there, before the first byte goes anywhere. Blocks.
-fn whole(found: Found) -> Result<Found, RunError> {
-    for blob in closure(found.blobs.as_ref(), &found.root.descriptor)? {
-        match found.blobs.size_of(&blob.digest)? {
-            Some(size) if size == blob.size => {}
-            Some(size) => {
-                let (digest, expected) = (blob.digest, blob.size);
-                return Err(StoreError::WrongSize { digest, expected, found: size }.into());
-            }
-            None if is_elsewhere(&blob) => {}
-            None => return Err(StoreError::Missing { digest: blob.digest }.into()),
+/// What is wrong with the image itself, wherever it is.
+fn of_judgement(place: &Place, error: RunError) -> RunError {
+    match &error {
+        RunError::Room(room) if matches!(room.class(), ErrorClass::Integrity | ErrorClass::Incomplete) => {
+            RunError::Source { place: place.to_string(), source: Box::new(error) }
         }
+        _ => error,
     }
-    Ok(found)
+}
+
+/// Judges the image before the first byte goes anywhere, by the same rules whatever it is copied into: every index entry is
+/// for the platform that it promises and, where the source is on this machine, every blob is there.
+async fn judged(found: Found, staging: &Layout, client: &RegistryClient) -> Result<Found, RunError> {
+    let (blobs, root) = (Arc::clone(&found.blobs), found.root.descriptor.clone());
+    let judged = blocking(move || Judged::read(blobs.as_ref(), &root)).await?;
+    if let Some(upstream) = &found.upstream {
+        stream::iter(judged.configs())
+            .map(|config| async move { client.fetch_blob(upstream.repository(), &config, staging).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+    }
+    blocking(move || {
+        if found.upstream.is_none() {
+            judged.whole(found.blobs.as_ref())?;
+        }
+        let platforms = judged.platforms(found.blobs.as_ref())?;
+        Ok(Found { platforms, ..found })
+    })
+    .await
 }
 
 async fn local(
@@ -197,13 +214,13 @@ async fn local(
     blocking(move || open(&path, name.as_deref()).map(|(blobs, root)| (blobs, root, None))).await
 }
 
-/// What of `root` is wanted, whether that is less than all, and its platforms. Blocks.
+/// What of `root` is wanted, and whether that is less than all. Blocks.
 fn narrowed(
     own: &Layout,
     blobs: &dyn BlobSource,
     root: &Descriptor,
     wanted: &[Platform],
-) -> Result<(Assembled, bool, Vec<Platform>), RunError> {
+) -> Result<(Assembled, bool), RunError> {
     let bytes = blobs.read(root, MANIFEST_LIMIT)?;
     let whole = Assembled { descriptor: root.bare(), bytes };
     if root.kind() != MediaKind::Index {
@@ -217,7 +234,7 @@ fn narrowed(
             let message = "a single image has one platform, and several are asked for".to_owned();
             return Err(RunError::BadName { message });
         }
-        return Ok((whole, false, wanted.to_vec()));
+        return Ok((whole, false));
     }
     let chosen = if wanted.is_empty() {
         whole
@@ -226,14 +243,7 @@ fn narrowed(
         subset_index(own, root, wanted)?
     };
     let subset = chosen.descriptor.digest != root.digest;
-    let parsed = RawManifest::parse(chosen.bytes.clone(), &chosen.descriptor.media_type)?.parsed;
-    let mut platforms = Vec::new();
-    if let ManifestBody::Index { manifests, .. } = &parsed {
-        platforms.extend(manifests.iter().filter_map(entry_platform).filter_map(Result::ok));
-    }
-    platforms.sort();
-    platforms.dedup();
-    Ok((chosen, subset, platforms))
+    Ok((chosen, subset))
 }
 
 fn fetched(root: &Assembled) -> Fetched {

@@ -17,6 +17,7 @@ mod heal;
 mod history;
 mod import;
 mod indexes;
+mod judge;
 mod last;
 mod lock;
 mod logs;

@@ -23,7 +23,7 @@ use crate::store::{BlobSource as _, Layout, StoreError};
 use crate::verify::presence;
 
 /// Blobs of one image on their way at once. The client bounds what one registry gets over all images.
-const AT_ONCE: usize = 4;
+pub(super) const AT_ONCE: usize = 4;
 
 /// Indexes in indexes: more levels than this make no sense (the bound that `image` has for closures).
 const DEPTH: usize = 4;

@@ -1,13 +1,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use catamaran::base::{Digest, media_type};
+use catamaran::base::{Descriptor, Digest, media_type};
 use catamaran::bundle::write_bundle;
 use catamaran::event::NoEvents;
+use catamaran::store::Layout;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::images::Fleet;
+use crate::support::images::{Fleet, Image, platform};
 use crate::support::project::{Project, Ran};
 use crate::support::registry::{Make, Registry, Setup, skopeo};
 use crate::support::scripted::{Act, Login, Scripted};
@@ -243,6 +244,57 @@ fn a_source_with_a_hole_is_told_before_the_first_byte_and_not_called_a_project()
         assert!(!ran.stderr.contains("catamaran build"), "{}", ran.stderr);
     }
     assert!(!registry.log().contains("/v2/web"), "nothing was asked: {}", registry.log());
+}
+
+/// A layout of one entry `x`, made by hand: `make` stores what it is of and gives its root.
+fn layout(folder: &Project, name: &str, make: impl FnOnce(&Layout) -> Descriptor) -> String {
+    let layout = Layout::create(folder.path(name)).expect("a layout");
+    let mut root = make(&layout);
+    root.annotations = Some([("org.opencontainers.image.ref.name".to_owned(), "x".to_owned())].into_iter().collect());
+    layout.update_index(|entries| entries.push(root)).expect("written");
+    format!("oci:{name}:x")
+}
+
+/// An index of `entries`, each for the platform next to it where there is one.
+fn index_of(layout: &Layout, entries: &[(Descriptor, Option<&str>)]) -> Descriptor {
+    let entries: Vec<Descriptor> = entries
+        .iter()
+        .map(|(entry, architecture)| {
+            let object = |architecture: &&str| {
+                [("architecture".to_owned(), (*architecture).into()), ("os".to_owned(), "linux".into())]
+            };
+            let platform = architecture.as_ref().map(|it| object(it).into_iter().collect());
+            Descriptor { platform, ..entry.clone() }
+        })
+        .collect();
+    let body = json!({"schemaVersion": 2, "mediaType": media_type::INDEX, "manifests": entries});
+    layout.put(media_type::INDEX, body.to_string().as_bytes()).expect("stored")
+}
+
+#[test]
+fn an_image_of_another_architecture_is_copied_nowhere() {
+    let folder = Project::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let lie = |layout: &Layout| {
+        let amd64 = Image::small("web", "linux/amd64").store(layout);
+        let arm64 = Image { config_platform: Some(platform("amd64")), ..Image::small("web", "linux/arm64") };
+        index_of(layout, &[(amd64, Some("amd64")), (arm64.store(layout), Some("arm64"))])
+    };
+    let liar = layout(&folder, "liar", lie);
+    let deeper = layout(&folder, "deeper", |layout| index_of(layout, &[(lie(layout), None)]));
+    // The same in a registry, put there by who looks at nothing.
+    let there = registry.reference("liar:1");
+    let from = format!("oci:{}:x", folder.path("liar").display());
+    skopeo(&["copy", "--all", "--quiet", "--dest-tls-verify=false", &from, &format!("docker://{there}")]);
+    for source in [liar.as_str(), &there, &deeper] {
+        for destination in [registry.reference("web:1"), "oci:out:web".to_owned(), "bundle:out.tar:web:1".to_owned()] {
+            let ran = folder.run(&["copy", source, &destination, "--state", "state"]).exits(7);
+            let told = ran.stderr.contains("is for linux/amd64, not linux/arm64");
+            assert!(told && ran.stderr.contains("cannot be copied"), "{source} {destination}: {}", ran.stderr);
+        }
+    }
+    assert!(!folder.path("out").exists() && !folder.path("out.tar").exists());
+    assert!(!registry.log().contains("/v2/web"), "nothing was sent: {}", registry.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,17 +63,19 @@ pub async fn build(
     cancel: &CancellationToken,
 ) -> Outcome {
     let began = Instant::now();
-    let mut outcome = match run(plan, whole, state, options, &events, cancel).await {
+    let mut fresh = BTreeSet::new();
+    let mut outcome = match run((plan, whole, state), options, &mut fresh, &events, cancel).await {
         Ok(outcome) => outcome,
-        Err(error) => unstarted(plan, state, error),
+        Err(error) => unstarted(plan, state, &fresh, error),
     };
     outcome.interrupted |= cancel.is_cancelled();
     outcome.took = began.elapsed();
     outcome
 }
 
-/// A run that did not come to its cells: they are what they were before.
-fn unstarted(plan: &Plan, state: &StateDir, error: RunError) -> Outcome {
+/// A run that did not come to its cells: nothing of them was built by it. What it had no work with (`fresh`) is reused; what
+/// else is there from an earlier run would have been made again, and was not.
+fn unstarted(plan: &Plan, state: &StateDir, fresh: &BTreeSet<CellId>, error: RunError) -> Outcome {
     let interrupted = error.class() == ErrorClass::Cancelled;
     let mut matrix = status(plan, state).unwrap_or_else(|_| Matrix {
         title: title(plan),
@@ -81,6 +83,20 @@ fn unstarted(plan: &Plan, state: &StateDir, error: RunError) -> Outcome {
         ..Matrix::default()
     });
     keep_selected(&mut matrix.cells, plan);
+    for report in &mut matrix.cells {
+        match report.state {
+            CellState::Built | CellState::Mirrored if fresh.contains(&report.cell) => report.state = CellState::Reused,
+            CellState::Built | CellState::Mirrored => {
+                *report = CellReport::new(report.cell.clone(), CellState::Cancelled, report.external);
+                report.reason = Some("not begun; the image of an earlier run is kept".to_owned());
+            }
+            _ => {}
+        }
+    }
+    let cells = &matrix.cells;
+    let whole = |name: &ComponentName| cells.iter().all(|cell| cell.cell.component != *name || cell.state.is_good());
+    matrix.indexes.retain(|index| whole(&index.component));
+    matrix.unindexed.retain(whole);
     Outcome { matrix, error: (!interrupted).then_some(error), interrupted, ..Outcome::default() }
 }
 
@@ -101,11 +117,11 @@ fn keep_selected(cells: &mut Vec<CellReport>, plan: &Plan) {
     cells.retain(|report| plan.cell(&report.cell).is_some_and(|cell| is_shown(plan, cell, Selection::Required)));
 }
 
+/// Enters into `unchanged` what there is nothing to do for, as soon as that is known.
 async fn run(
-    plan: &Plan,
-    whole: &Plan,
-    state: &StateDir,
+    (plan, whole, state): (&Plan, &Plan, &StateDir),
     options: &BuildOptions,
+    unchanged: &mut BTreeSet<CellId>,
     events: &Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Result<Outcome, RunError> {
@@ -118,6 +134,7 @@ async fn run(
     let judgement = judge_away((plan, whole, state), (&layout, &bases, &options.force), &contents, cancel).await?;
     remember(&contents, events.as_ref()).await;
     let Work { todo, fresh, judged } = Work::new(&selected, judgement, &contents, &options.force);
+    unchanged.extend(fresh.keys().cloned());
     let open = unlocked(selected.iter().copied().filter(|cell| fresh.contains_key(&cell.id)), &bases);
     tell_reused(&fresh, selected.len(), open, state, events.as_ref());
     let dependents = Arc::new(Dependents::new(whole, &selected));

@@ -1,5 +1,6 @@
 use snapbox::{assert_data_eq, str};
 
+use crate::support::daemon::Daemon;
 use crate::support::project::Project;
 
 const CONFIG: &str = "name = \"demo\"\nplatforms = [\"linux/amd64\"]\n[component.web]\n";
@@ -31,6 +32,31 @@ error: no builder answers at `[SOCKET] [..]
     assert_eq!(document["exit"], 8);
     assert_eq!(document["cells"][0]["state"], "missing");
     assert_eq!(document["errors"][0]["class"], "builder");
+}
+
+#[test]
+fn what_a_run_without_a_builder_did_not_build_is_not_called_built() {
+    let config = "name = \"demo\"\nplatforms = [\"linux/amd64\"]\n[component.web]\ncontext = \"web\"\n\
+                  dockerfile = \"Dockerfile\"\n[component.api]\ncontext = \"api\"\ndockerfile = \"Dockerfile\"\n";
+    let copy = "FROM scratch\nCOPY f /\n";
+    let project = Project::with(config, &[("Dockerfile", copy), ("web/f", "1"), ("api/f", "1")]);
+    project.run(&["build", "--builder", Daemon::shared().address()]).exits(0);
+    let run = |more: &[&str]| {
+        let nobody = ["build", "--json", "--builder", "unix:///nonexistent/buildkitd.sock"];
+        let document = project.run(&[&nobody[..], more].concat()).exits(8).json();
+        assert_eq!(document["complete"], false, "{document:#}");
+        let cells = document["cells"].as_array().expect("cells").iter();
+        let states: Vec<String> = cells.map(|cell| cell["state"].as_str().unwrap_or_default().to_owned()).collect();
+        (states.join(" "), document["present"].clone(), document["indexes"].as_array().expect("indexes").len())
+    };
+    assert_eq!(run(&["--force"]), ("cancelled cancelled".to_owned(), 0.into(), 0));
+    assert_eq!(run(&["--force=web"]), ("reused cancelled".to_owned(), 1.into(), 1));
+    project.write("api/f", "2");
+    assert_eq!(run(&[]), ("cancelled reused".to_owned(), 1.into(), 1));
+    let ran = project.run(&["build", "--force", "--builder", "unix:///nonexistent/buildkitd.sock"]).exits(8);
+    assert!(ran.stdout.contains("0 of 2 cells: 2 cancelled."), "{}", ran.stdout);
+    // Nothing was touched.
+    assert_eq!(project.run(&["status", "--json"]).exits(0).json()["present"], 2);
 }
 
 #[test]

@@ -36,11 +36,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         .means("the tag is there with other content, and the registry lets no tag be changed")
         .fix("publish under a new tag; a tag that holds the same content is left alone")
         .seen("tag invalid: The image tag 'v1' already exists in the 'web' repository and cannot be overwritten because the repository is immutable."),
-    Entry::new("C327", "the registry's quota is used up", &["will exceed the configured upper limit", "quota has been reached", "exceeds the quota"])
+    Entry::new("C327", "the registry's quota is used up", &["will exceed the configured upper limit", "quota has been reached", "exceeds the quota", "quota exceeded", "exceeded quota"])
         .means("the project or account may not store more in this registry")
         .fix("remove old tags and let the registry collect them, or have the quota raised")
         .seen("denied: adding 812.3 MiB of storage resource, which when updated to current usage of 9.6 GiB will exceed the configured upper limit of 10.0 GiB."),
-    Entry::new("C303", "the account may not do that there", &["requested access to the resource is denied", "denied:", "status 403", "403 forbidden", "(403)"])
+    Entry::new("C303", "the account may not do that there", &["requested access to the resource is denied", "denied:", "` denies to ", "status 403", "403 forbidden", "(403)"])
         .means("the registry knows who asks and says no; for a name that it does not know it may say the same")
         .fix("give the account the right to pull or push on this repository, and look at the name for mistakes")
         .seen("denied: requested access to the resource is denied"),
@@ -48,6 +48,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         .means("the docker configuration names a program that keeps the credentials, and it is not on this machine")
         .fix("install the helper, or take `credsStore` out of `~/.docker/config.json` and log in again")
         .seen("error getting credentials - err: exec: \"docker-credential-desktop\": executable file not found in $PATH"),
+    Entry::new("C334", "a credential helper does not help", &["`docker-credential-*` is not installed", "`docker-credential-*` did not answer", "`docker-credential-*` failed with", "`docker-credential-*` cannot be", "`docker-credential-*` printed"])
+        .means("a file with logins names a program that keeps them, and that program is not there, fails or does not answer")
+        .fix("run it by hand (`echo HOST | docker-credential-NAME get`) and repair it, or take `credsStore` or `credHelpers` out of the file and log in again")
+        .seen("cannot look up credentials for `registry.example.com`: `docker-credential-desktop` did not answer within 30 s"),
+    Entry::new("C335", "a file with logins cannot be read", &["cannot look up credentials for"])
+        .means("the file that `docker login` or `skopeo login` writes is not JSON, or not readable")
+        .fix("correct it, or move it away and log in again")
+        .seen("cannot look up credentials for `registry.example.com`: `~/.docker/config.json` is not valid at line 3, column 1"),
     Entry::new("C305", "credentials are missing or wrong", &["unauthorized", "401 unauthorized", "authentication required", "no basic auth credentials", "incorrect username or password"])
         .means("the registry wants to know who asks, and got no login or a wrong one")
         .fix("log in with `docker login HOST` (or `skopeo login`); the file is `~/.docker/config.json` or what DOCKER_CONFIG says")

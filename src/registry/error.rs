@@ -284,6 +284,10 @@ impl Failure for RegistryError {
             Self::Refused { host, status: 405, .. } => Some(format!(
                 "`{host}` takes no pushes there (read-only, a mirror or a cache): publish elsewhere with `--to PREFIX`"
             )),
+            Self::Protocol { host, .. } => Some(format!(
+                "ask who runs `{host}`, or what stands between: it does not do what a registry does; `skopeo copy` of one image \
+                 to it is a second opinion"
+            )),
             Self::Refused { status: 413, .. } => {
                 Some("raise the size limit of the proxy in front of the registry".to_owned())
             }

@@ -140,6 +140,12 @@ impl RegistryClient {
         loop {
             let got = match self.ask_once(&target.host, &call, scopes, &action).await {
                 Ok(response) if response.status().as_u16() == 200 => {
+                    if response.header("content-type").is_some_and(|value| value.trim_start().starts_with("text/html"))
+                    {
+                        let reason =
+                            "it answers with a web page: a portal or a proxy stands before it, or it is no registry";
+                        return Err(response.wrong(reason));
+                    }
                     let announced = (response.digest(), response.header("content-type").map(str::to_owned));
                     response.bytes(MANIFEST_LIMIT).await.map(|bytes| (bytes, announced))
                 }

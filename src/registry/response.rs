@@ -22,6 +22,8 @@ pub(super) struct Response {
     limit: Duration,
     window: Option<(Instant, u64)>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// What it says, where that was read before anybody asked.
+    said: Option<Answer>,
 }
 
 /// How much of an error's body is read at all, and how much of it is kept.
@@ -32,7 +34,7 @@ pub(super) const CRAWL: u64 = 1024;
 
 impl Response {
     pub(super) const fn new(inner: reqwest::Response, host: String, action: String, limit: Duration) -> Self {
-        Self { inner, host, action, limit, window: None, permit: None }
+        Self { inner, host, action, limit, window: None, permit: None, said: None }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -112,6 +114,14 @@ impl Response {
 
     /// Reads what an error says; never fails, reads a bounded part of anything that is sent.
     pub(super) async fn answer(mut self) -> Answer {
+        self.say().await
+    }
+
+    /// The same, kept for whoever asks again. Only for refusals: nothing is left of the body.
+    pub(super) async fn say(&mut self) -> Answer {
+        if let Some(said) = &self.said {
+            return said.clone();
+        }
         let mut all = Vec::new();
         while all.len() < ERROR_BODY {
             match self.chunk().await {
@@ -120,7 +130,7 @@ impl Response {
                 Ok(None) | Err(_) => break,
             }
         }
-        answer_of(&all)
+        self.said.insert(answer_of(&all)).clone()
     }
 
     /// Lets the connection be used again by reading the little that may be left.

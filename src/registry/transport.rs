@@ -108,7 +108,7 @@ impl RegistryClient {
     }
 
     /// Sorts out the statuses that say nothing about the request itself.
-    async fn judge(host: &Host, response: Response) -> Result<Response, Trouble> {
+    async fn judge(host: &Host, mut response: Response) -> Result<Response, Trouble> {
         let status = response.status().as_u16();
         let asked = response.header("retry-after").and_then(|value| retry_after(value, jiff::Timestamp::now()));
         match status {
@@ -116,6 +116,10 @@ impl RegistryClient {
             // Secondary limits: GitHub answers 403 and says for how long.
             403 if asked.is_some() => {
                 Err(Trouble { limited: true, retry_after: asked, ..passing_refusal(response).await })
+            }
+            // The same without the header, in words only.
+            403 if response.say().await.has("TOOMANYREQUESTS") => {
+                Err(Trouble { limited: true, ..passing_refusal(response).await })
             }
             408 | 425 | 500 | 502..=504 | 507..=599 => {
                 Err(Trouble { limited: asked.is_some(), retry_after: asked, ..passing_refusal(response).await })

@@ -143,6 +143,34 @@ async fn status_403_with_retry_after_is_a_limit() {
 }
 
 #[tokio::test]
+async fn status_403_that_says_too_many_requests_is_a_limit() {
+    let case = Case::new().await;
+    case.registry.script("PUT", "/manifests/", 0, 2, Act::Answer(403, Vec::new(), error_body("TOOMANYREQUESTS")));
+    case.arrives().await;
+    // And for ever: an end that says so.
+    let case = Case::new().await;
+    case.registry.always("PUT", "/manifests/", Act::Answer(403, Vec::new(), error_body("TOOMANYREQUESTS")));
+    assert_eq!(case.push().await.expect_err("limited").class(), ErrorClass::RateLimited);
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_registry() {
+    let case = Case::new().await;
+    let page = || {
+        Act::Answer(
+            200,
+            vec![("content-type", "text/html; charset=utf-8".to_owned())],
+            b"<html>Log in to the WiFi".to_vec(),
+        )
+    };
+    case.registry.always("HEAD", "/", page());
+    case.registry.always("GET", "/", page());
+    let error = case.push().await.expect_err("a portal");
+    assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+    assert!(error.to_string().contains("it answers with a web page") && error.help().is_some(), "{error}");
+}
+
+#[tokio::test]
 async fn status_500_on_head_is_tried_again() {
     let case = Case::new().await;
     case.registry.script("HEAD", "/manifests/1.0", 0, 2, plain(500));

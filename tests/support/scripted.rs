@@ -619,7 +619,7 @@ impl Inner {
         self.numbers += 1;
         let token = format!("token-{}", self.numbers);
         self.tokens.insert(token.clone(), scopes);
-        json(200, &serde_json::json!({"token": token, "expires_in": 300}))
+        json(200, &serde_json::json!({"token": token, "expires_in": "300"}))
     }
 
     fn uploads(

@@ -12,7 +12,7 @@ use url::Url;
 use super::Scopes;
 use super::challenge::{Challenge, challenge_in};
 use super::realm::{self, RealmRules};
-use crate::base::{Credentials, Secret};
+use crate::base::{CredentialError, Credentials, Secret};
 use crate::registry::call::{Call, Payload};
 use crate::registry::host::{Host, authority_of};
 use crate::registry::pace::Tries;
@@ -27,8 +27,11 @@ pub(in crate::registry) struct HostAuth {
     challenge: Mutex<Option<Challenge>>,
     slots: Mutex<Vec<Arc<Slot>>>,
     /// Looked up once per repository: a helper may ask a person or a far service.
-    known: tokio::sync::Mutex<HashMap<Option<String>, Option<Credentials>>>,
+    known: tokio::sync::Mutex<HashMap<Option<String>, Looked>>,
 }
+
+/// What a look-up came to; a helper that fails is not asked by every worker in turn.
+type Looked = Result<Option<Credentials>, String>;
 
 /// The place for one token. Its lock is held while the token is fetched: everybody else who needs it waits for that one
 /// request instead of making their own.
@@ -70,8 +73,16 @@ struct TokenAnswer {
     token: Option<String>,
     #[serde(default)]
     access_token: Option<String>,
+    /// Seconds. The specification wants a number; a text with one in it is understood too.
     #[serde(default)]
-    expires_in: Option<f64>,
+    expires_in: serde_json::Value,
+}
+
+impl TokenAnswer {
+    fn seconds(&self) -> f64 {
+        let text = self.expires_in.as_str().and_then(|text| text.trim().parse().ok());
+        self.expires_in.as_f64().or(text).unwrap_or(0.0)
+    }
 }
 
 impl HostAuth {
@@ -274,10 +285,10 @@ impl RegistryClient {
                 host: realm,
                 action: asked,
                 reason: "its answer holds no token".to_owned(),
-                help: None,
+                help: Some("ask who runs the registry: its token server answers, and with something else".to_owned()),
             }));
         };
-        let life = answer.as_ref().and_then(|answer| answer.expires_in).unwrap_or(0.0);
+        let life = answer.as_ref().map_or(0.0, TokenAnswer::seconds);
         let life = if life.is_finite() && life >= 1.0 { life.min(LONGEST_LIFE) } else { DEFAULT_LIFE };
         Ok((Secret::new(token.as_str()), Duration::from_secs_f64(life)))
     }
@@ -290,12 +301,12 @@ impl RegistryClient {
     ) -> Result<Option<Credentials>, RegistryError> {
         let repository = scopes.repository().map(str::to_owned);
         let mut known = host.auth.known.lock().await;
-        if let Some(credentials) = known.get(&repository) {
-            return Ok(credentials.clone());
+        if !known.contains_key(&repository) {
+            let found = self.options().credentials.credentials(&host.name, repository.as_deref()).await;
+            known.insert(repository.clone(), found.map_err(|error| error.reason));
         }
-        let found = self.options().credentials.credentials(&host.name, repository.as_deref()).await?;
-        known.insert(repository, found.clone());
-        Ok(found)
+        let looked = known.get(&repository).cloned().unwrap_or(Ok(None));
+        looked.map_err(|reason| CredentialError { host: host.name.clone(), reason }.into())
     }
 
     fn auth_error(&self, host: &Host, action: &str, reason: &str) -> Trouble {

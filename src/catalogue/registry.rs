@@ -36,7 +36,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         .means("the tag is there with other content, and the registry lets no tag be changed")
         .fix("publish under a new tag; a tag that holds the same content is left alone")
         .seen("tag invalid: The image tag 'v1' already exists in the 'web' repository and cannot be overwritten because the repository is immutable."),
-    Entry::new("C327", "the registry's quota is used up", &["will exceed the configured upper limit", "quota has been reached", "exceeds the quota", "quota exceeded", "exceeded quota"])
+    Entry::new("C327", "the registry's quota is used up", &["will exceed the configured upper limit", "quota has been reached", "exceeds the quota", "denied quota exceeded", "quota exceeded for project"])
         .means("the project or account may not store more in this registry")
         .fix("remove old tags and let the registry collect them, or have the quota raised")
         .seen("denied: adding 812.3 MiB of storage resource, which when updated to current usage of 9.6 GiB will exceed the configured upper limit of 10.0 GiB."),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::base::{ComponentName, Descriptor, Digest, ErrorClass, Failure as _, M
 use crate::bundle::{BundleContents, BundleEntry, write_bundle};
 use crate::event::EventSink;
 use crate::image::{
-    Assembled, ImageConfig, ImageError, MANIFEST_LIMIT, ManifestBody, RawManifest, closure, subset_index,
+    Assembled, ImageConfig, ImageError, IndexEntry, MANIFEST_LIMIT, ManifestBody, RawManifest, assemble_index, closure,
+    subset_index,
 };
 use crate::registry::{Fetched, PushOptions, PushReceipt, PushSource, RegistryClient, Release, ReleaseItem, push_with};
 use crate::store::{BlobSource, Layout};
@@ -44,6 +46,10 @@ pub struct Copied {
     pub platforms: Vec<Platform>,
     /// Whether it is an index of ours, because it holds less than the source.
     pub subset: bool,
+    /// The single image that an index was made for, since a bundle holds indexes.
+    pub index_of: Option<Digest>,
+    /// Layers that nobody copied: they are kept where their `urls` say.
+    pub elsewhere: usize,
     /// Manifests that refer to it and were copied with it.
     pub referrers: usize,
     /// What the registry has now, where the destination is one.
@@ -60,6 +66,9 @@ struct Found {
     upstream: Option<Reference>,
     subset: bool,
     platforms: Vec<Platform>,
+    /// The single image that the root is an index of.
+    index_of: Option<Digest>,
+    elsewhere: usize,
 }
 
 /// Copies one image or index. Digests are kept; a part of the platforms makes an index of ours that says which one it is of.
@@ -96,7 +105,9 @@ pub async fn copy(
     let found = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(RunError::Cancelled),
-        found = judged(found, &staging, client) => found.map_err(|error| of_judgement(request.source, error))?,
+        found = judged(found, request, &staging, client) => {
+            found.map_err(|error| of_judgement(request.source, error))?
+        }
     };
     let mut referrers = 0;
     let receipt = match request.destination {
@@ -121,8 +132,8 @@ pub async fn copy(
             None
         }
     };
-    let Found { root, subset, platforms, .. } = found;
-    Ok(Copied { digest: root.descriptor.digest, platforms, subset, referrers, receipt })
+    let Found { root, subset, platforms, index_of, elsewhere, .. } = found;
+    Ok(Copied { digest: root.descriptor.digest, platforms, subset, index_of, elsewhere, referrers, receipt })
 }
 
 /// The image with all its manifests, cut down to the platforms that are wanted.
@@ -160,7 +171,7 @@ async fn find(request: &CopyRequest<'_>, staging: &Layout, client: &RegistryClie
         keep_nodes(&fetcher, reference, fetched(&root.0)).await?;
     }
     let (root, subset) = root;
-    Ok(Found { root, blobs, upstream, subset, platforms: Vec::new() })
+    Ok(Found { root, blobs, upstream, subset, platforms: Vec::new(), index_of: None, elsewhere: 0 })
 }
 
 /// What is wrong with a place on this machine: it need not be a project's, so a build may not bring anything back.
@@ -185,7 +196,12 @@ fn of_judgement(place: &Place, error: RunError) -> RunError {
 
 /// Judges the image before the first byte goes anywhere, by the same rules whatever it is copied into: every index entry is
 /// for the platform that it promises and, where the source is on this machine, every blob is there.
-async fn judged(found: Found, staging: &Layout, client: &RegistryClient) -> Result<Found, RunError> {
+async fn judged(
+    found: Found,
+    request: &CopyRequest<'_>,
+    staging: &Layout,
+    client: &RegistryClient,
+) -> Result<Found, RunError> {
     let (blobs, root) = (Arc::clone(&found.blobs), found.root.descriptor.clone());
     let judged = blocking(move || Judged::read(blobs.as_ref(), &root)).await?;
     if let Some(upstream) = &found.upstream {
@@ -195,14 +211,41 @@ async fn judged(found: Found, staging: &Layout, client: &RegistryClient) -> Resu
             .try_collect::<()>()
             .await?;
     }
+    let bundled = matches!(request.destination, Place::Bundle { .. }).then(|| request.source.to_string());
+    let staging = staging.clone();
     blocking(move || {
+        let blobs = found.blobs.as_ref();
         if found.upstream.is_none() {
-            judged.whole(found.blobs.as_ref())?;
+            judged.whole(blobs)?;
         }
-        let platforms = judged.platforms(found.blobs.as_ref())?;
-        Ok(Found { platforms, ..found })
+        let (platforms, elsewhere) = (judged.platforms(blobs)?, judged.elsewhere(blobs)?);
+        if let Some(place) = &bundled
+            && let Some(reason) = judged.unfit_for_bundle(&platforms, &elsewhere)
+        {
+            return Err(RunError::Unbundled { place: place.clone(), reason });
+        }
+        let found = Found { platforms, elsewhere: elsewhere.len(), ..found };
+        if bundled.is_some() { indexed(found, &staging) } else { Ok(found) }
     })
     .await
+}
+
+/// The same with an index as its root: one of a single entry is made for a single image, as for an external. Blocks.
+fn indexed(found: Found, staging: &Layout) -> Result<Found, RunError> {
+    let manifest = found.root.descriptor.clone();
+    let Some(platform) = found.platforms.first().filter(|_| manifest.kind() == MediaKind::Manifest).cloned() else {
+        return Ok(found);
+    };
+    // The index is made of what is in the layout, and says of the platform what the config says.
+    let raw = RawManifest::parse(found.root.bytes.clone(), &manifest.media_type)?;
+    if let ManifestBody::Image { config, .. } = &raw.parsed {
+        copy_blob(found.blobs.as_ref(), staging, config)?;
+    }
+    staging.put(&manifest.media_type, &raw.bytes)?;
+    let index_of = Some(manifest.digest);
+    let entry = IndexEntry { platform, manifest, annotations: None, attestations: Vec::new() };
+    let root = assemble_index(staging, vec![entry], &BTreeMap::new())?;
+    Ok(Found { root, index_of, ..found })
 }
 
 async fn local(

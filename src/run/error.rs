@@ -76,6 +76,14 @@ pub enum RunError {
         /// What is wrong with it.
         source: Box<RunError>,
     },
+    /// What shall be copied into a bundle is nothing that a bundle can hold.
+    #[error("`{place}` cannot be put into a bundle: {reason}")]
+    Unbundled {
+        /// Where it is.
+        place: String,
+        /// What of it does not fit.
+        reason: String,
+    },
     /// A bundle does not hold what it says, so nothing of it leaves.
     #[error("`{}` is not whole, and nothing was sent: {}", .path.display(), .findings.first().map(ToString::to_string).unwrap_or_default())]
     NotWhole {
@@ -327,6 +335,7 @@ impl Failure for RunError {
             Self::NoSecret { .. }
             | Self::NoAgent { .. }
             | Self::BadName { .. }
+            | Self::Unbundled { .. }
             | Self::UnknownImage { .. }
             | Self::NoHole { .. }
             | Self::Stale { .. } => ErrorClass::Config,
@@ -369,6 +378,9 @@ impl Failure for RunError {
                 }
                 _ => source.help(),
             },
+            Self::Unbundled { .. } => {
+                Some("copy it to a registry or into a layout (`oci:DIR`): they keep it as it stands".to_owned())
+            }
             Self::IncompleteBundle { .. } => {
                 Some("get the whole one, or publish what is there with `--allow-incomplete`".to_owned())
             }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use catamaran::base::{Descriptor, Digest, media_type};
 use catamaran::bundle::write_bundle;
 use catamaran::event::NoEvents;
-use catamaran::store::Layout;
+use catamaran::store::{BlobSource as _, Layout};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -295,6 +295,88 @@ fn an_image_of_another_architecture_is_copied_nowhere() {
     }
     assert!(!folder.path("out").exists() && !folder.path("out.tar").exists());
     assert!(!registry.log().contains("/v2/web"), "nothing was sent: {}", registry.log());
+}
+
+#[test]
+fn a_single_image_is_an_index_of_one_entry_in_a_bundle() {
+    let folder = Project::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let single = layout(&folder, "single", |layout| Image::small("web", "linux/arm64").store(layout));
+    let there = registry.reference("web:1");
+    let copied = folder.run(&["copy", &single, &there, "--json"]).exits(0).json();
+    assert_eq!((&copied["platforms"], &copied["index_of"]), (&json!(["linux/arm64"]), &Value::Null));
+    let manifest = copied["digest"].clone();
+    let mut indexes = Vec::new();
+    for (source, file) in [(single.as_str(), "one.tar"), (&there, "two.tar")] {
+        let copied = folder.run(&["copy", source, &format!("bundle:{file}:web:1"), "--json"]).exits(0).json();
+        assert_eq!((&copied["index_of"], &copied["platforms"]), (&manifest, &json!(["linux/arm64"])), "{copied}");
+        assert_eq!(copied["subset"], false);
+        folder.run(&["verify", file]).exits(0);
+        let text = raw(&format!("oci-archive:{}:web:1", folder.path(file).display()));
+        assert_eq!(Digest::of(&text).to_string(), copied["digest"].as_str().expect("a digest"), "honest");
+        let index: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(index["manifests"][0]["digest"], manifest);
+        assert_eq!(index["manifests"][0]["platform"], json!({"architecture": "arm64", "os": "linux"}));
+        indexes.push(text);
+    }
+    assert_eq!(indexes[0], indexes[1], "wherever it comes from");
+    let shown = folder.run(&["copy", &single, "bundle:three.tar:web:1", "--platform", "arm64"]).exits(0).stdout;
+    assert!(shown.contains("an index made for the single image"), "{shown}");
+    let onward = folder.run(&["copy", "bundle:one.tar", &registry.reference("again:1"), "--json"]).exits(0).json();
+    assert_eq!(onward["digest"], Digest::of(&indexes[0]).to_string());
+    let target = format!("dir:{}", folder.path("read").display());
+    let source = format!("docker://{}", registry.reference("again:1"));
+    skopeo(&["--override-arch", "arm64", "copy", "--src-tls-verify=false", "--quiet", &source, &target]);
+}
+
+/// An artifact as tools for charts store them.
+fn artifact(layout: &Layout) -> Descriptor {
+    let config = layout.put("application/vnd.cncf.helm.config.v1+json", b"{}").expect("stored");
+    let body = json!({"schemaVersion": 2, "config": config, "layers": []}).to_string();
+    layout.put(media_type::MANIFEST, body.as_bytes()).expect("stored")
+}
+
+fn web(layout: &Layout) -> Descriptor {
+    Image::small("web", "linux/amd64").store(layout)
+}
+
+/// An image with a layer that no registry has.
+fn foreign(layout: &Layout) -> Descriptor {
+    let read =
+        |it: &Descriptor| -> Value { serde_json::from_slice(&layout.read(it, 1 << 20).expect("there")).expect("JSON") };
+    let mut body = read(&web(layout));
+    let mut config = read(&serde_json::from_value(body["config"].clone()).expect("a descriptor"));
+    let digest = Digest::of("far away").to_string();
+    config["rootfs"]["diff_ids"].as_array_mut().expect("diff IDs").push(digest.clone().into());
+    body["config"] = json!(layout.put(media_type::CONFIG, config.to_string().as_bytes()).expect("stored"));
+    body["layers"].as_array_mut().expect("layers").push(json!({
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": digest, "size": 8,
+        "urls": ["https://example.com/layer"]
+    }));
+    layout.put(media_type::MANIFEST, body.to_string().as_bytes()).expect("stored")
+}
+
+#[test]
+fn what_a_bundle_cannot_hold_is_refused_and_kept_by_layouts() {
+    type Make<'a> = &'a dyn Fn(&Layout) -> Descriptor;
+    let folder = Project::new();
+    let cases: [(&str, Make<'_>, &str); 6] = [
+        ("artifact", &artifact, "an artifact of the type `application/vnd.cncf.helm.config.v1+json`"),
+        ("nested", &|it| index_of(it, &[(index_of(it, &[(web(it), Some("amd64"))]), None)]), "is an index itself"),
+        ("bare", &|it| index_of(it, &[(web(it), None)]), "none of what it lists is an image"),
+        ("empty", &|it| index_of(it, &[]), "none of what it lists is an image"),
+        ("odd", &|it| index_of(it, &[(artifact(it), Some("amd64"))]), "for linux/amd64 is an artifact"),
+        ("foreign", &foreign, "is kept where its `urls` say"),
+    ];
+    for (name, make, words) in cases {
+        let source = layout(&folder, name, make);
+        let ran = folder.run(&["copy", &source, &format!("bundle:{name}.tar:web:1")]).exits(2);
+        let told = ran.stderr.contains(words) && ran.stderr.contains(&format!("{name}:x"));
+        assert!(told && ran.stderr.contains("copy it to a registry or into a layout"), "{name}: {}", ran.stderr);
+        assert!(!folder.path(&format!("{name}.tar")).exists());
+        let kept = folder.run(&["copy", &source, &format!("oci:kept-{name}:x"), "--json"]).exits(0).json();
+        assert_eq!(kept["elsewhere"], u8::from(name == "foreign"), "{kept}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

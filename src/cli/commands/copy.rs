@@ -84,6 +84,13 @@ fn lines(args: &CopyArgs, copied: &Copied, verbose: bool) -> String {
     let mut text = format!("copied   {} to {}\n", args.source, args.destination);
     let subset = if copied.subset { " (a subset)" } else { "" };
     let _ = writeln!(text, "         {}  {platforms}{subset}", copied.digest);
+    if let Some(manifest) = copied.index_of {
+        let _ = writeln!(text, "         an index made for the single image {manifest}: a bundle holds indexes");
+    }
+    if copied.elsewhere > 0 {
+        let layers = if copied.elsewhere == 1 { "1 layer stays" } else { &format!("{} layers stay", copied.elsewhere) };
+        let _ = writeln!(text, "         {layers} where the `urls` say: foreign layers are not copied");
+    }
     if copied.referrers > 0 {
         let _ = writeln!(text, "         {} that refer to it", copied.referrers);
     }

@@ -60,6 +60,8 @@ pub struct Facts {
     pub uses: Vec<Use>,
     /// What the target stands on in the end, through all stages between; nothing where that is `scratch`.
     pub base: Option<Use>,
+    /// How many layers the stages between put on `base` at most: each RUN, COPY, ADD and WORKDIR makes one.
+    pub own_layers: usize,
     /// Where the first RUN of each platform stands.
     pub executes: Vec<(StagePlatform, Span)>,
     /// Names of the ARGs that are declared in the file's head or in a stage that counts.
@@ -139,7 +141,7 @@ impl FactReader<'_> {
                 waiting.extend(self.stage(index, &resolved));
             }
         }
-        self.facts.base = self.base(target, &resolved);
+        (self.facts.base, self.facts.own_layers) = self.base(target, &resolved);
         self.facts.uses.sort_by_key(|used| used.span.range.start);
         self.facts.executes.sort_by_key(|(_, span)| span.range.start);
         let mut seen = BTreeSet::new();
@@ -268,12 +270,25 @@ impl FactReader<'_> {
         None
     }
 
-    /// What a stage stands on in the end.
-    fn base(&self, target: usize, resolved: &[Resolved]) -> Option<Use> {
+    /// What a stage stands on in the end, and how many layers are put on that.
+    fn base(&self, target: usize, resolved: &[Resolved]) -> (Option<Use>, usize) {
+        let own = |index: usize| {
+            let makes = |one: &&Instruction| {
+                matches!(one.kind, InstructionKind::Run | InstructionKind::Copy { .. }) || one.name == "WORKDIR"
+            };
+            if resolved[index].replaced { 0 } else { self.file.stages[index].instructions.iter().filter(makes).count() }
+        };
         let mut index = target;
+        let mut layers = own(index);
         while let (Some(base), false) = (resolved[index].base, resolved[index].replaced) {
             index = base;
+            layers += own(index);
         }
+        (self.end(index, resolved), layers)
+    }
+
+    /// What the first of a row of stages stands on.
+    fn end(&self, index: usize, resolved: &[Resolved]) -> Option<Use> {
         let (stage, Resolved { image, platform, replaced, .. }) = (&self.file.stages[index], &resolved[index]);
         let name = if *replaced { stage.name.clone()? } else { image.clone() };
         let span = self.file.source.span(stage.image.range.clone());

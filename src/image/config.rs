@@ -101,8 +101,8 @@ impl ImageConfig {
 }
 
 /// The instructions that made the layers of the image behind `manifest`, base first, as its builder wrote them down; shown
-/// to people only. Empty where the config says nothing about it, or not for each layer.
-pub fn layer_origins(source: &dyn BlobSource, manifest: &RawManifest) -> Vec<String> {
+/// to people only. Nothing for a layer that the config does not say it of for sure.
+pub fn layer_origins(source: &dyn BlobSource, manifest: &RawManifest) -> Vec<Option<String>> {
     #[derive(Deserialize)]
     struct Recorded {
         #[serde(default)]
@@ -113,14 +113,24 @@ pub fn layer_origins(source: &dyn BlobSource, manifest: &RawManifest) -> Vec<Str
         #[serde(default)]
         created_by: String,
         #[serde(default)]
+        comment: String,
+        #[serde(default)]
         empty_layer: bool,
     }
+    // BuildKit's exporter writes entries of its own behind the others until there are as many as layers, where a base says
+    // nothing of its own (moby/buildkit exporter/containerimage/writer.go, "normalizeLayersAndHistory").
+    const FILLED: &str = "buildkit.exporter.image.v0";
     let ManifestBody::Image { config, layers, .. } = &manifest.parsed else { return Vec::new() };
     let Ok(bytes) = source.read(config, CONFIG_LIMIT) else { return Vec::new() };
     let Ok(recorded) = serde_json::from_slice::<Recorded>(&bytes) else { return Vec::new() };
-    let steps = recorded.history.into_iter().filter(|step| !step.empty_layer);
-    let origins: Vec<String> = steps.map(|step| step.created_by.chars().take(200).collect()).collect();
-    if origins.len() == layers.len() { origins } else { Vec::new() }
+    let steps: Vec<Step> = recorded.history.into_iter().filter(|step| !step.empty_layer).collect();
+    if steps.len() != layers.len() {
+        return Vec::new();
+    }
+    let (filled, known): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.comment == FILLED);
+    // The entries are those of the last layers then: instructions of this build come after whatever was there.
+    let unknown = filled.iter().map(|_| None);
+    unknown.chain(known.iter().map(|step| Some(step.created_by.chars().take(200).collect()))).collect()
 }
 
 /// The platform that the config of the image behind `manifest` says, normalised.

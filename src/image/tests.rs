@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{
     Assembled, ImageConfig, ImageError, IndexEntry, ManifestBody, RawManifest, UPSTREAM_DIGEST, assemble_index,
-    children, closure, entry_platform, is_attestation, names, platform_of, publish_name, publish_names, subset_index,
-    unpublish,
+    children, closure, entry_platform, is_attestation, layer_origins, names, platform_of, publish_name, publish_names,
+    subset_index, unpublish,
 };
 use crate::base::{Descriptor, Digest, Platform, Reference, media_type};
 use crate::store::{BlobSource as _, Layout};
@@ -46,6 +46,27 @@ fn entry(layout: &Layout, text: &str) -> IndexEntry {
 
 fn assemble(layout: &Layout, entries: Vec<IndexEntry>) -> Result<Assembled, ImageError> {
     assemble_index(layout, entries, &BTreeMap::new())
+}
+
+#[test]
+fn an_instruction_is_paired_with_a_layer_only_where_that_is_sure() {
+    let (_directory, layout) = layout();
+    let layers: Vec<Descriptor> =
+        ["base", "own"].iter().map(|layer| layout.put(media_type::LAYER, layer.as_bytes()).expect("stored")).collect();
+    let origins = |history: Value| {
+        let config = json!({"history": history}).to_string();
+        let config = layout.put(media_type::CONFIG, config.as_bytes()).expect("stored");
+        let manifest = put_manifest(&layout, &json!({"schemaVersion": 2, "config": config, "layers": layers}));
+        layer_origins(&layout, &RawManifest::read(&layout, &manifest).expect("a manifest"))
+    };
+    let step = |text: &str| json!({"created_by": text, "comment": "buildkit.dockerfile.v0"});
+    let empty = json!({"created_by": "ENV A=b", "empty_layer": true});
+    let run = Some("RUN true".to_owned());
+    assert_eq!(origins(json!([step("COPY a"), empty, step("RUN true")])), [Some("COPY a".to_owned()), run.clone()]);
+    // As BuildKit 0.32 writes it for a base without a history.
+    let filled = json!({"created_by": "RUN true", "comment": "buildkit.exporter.image.v0"});
+    assert_eq!(origins(json!([step("RUN true"), empty, filled])), [None, run]);
+    assert!(origins(json!([step("RUN true")])).is_empty());
 }
 
 #[test]

@@ -98,6 +98,11 @@ pub(super) fn cell_build(
         rendered: source.rendered.clone(),
         args,
         executes: executes.collect(),
+        stands_on: facts
+            .base
+            .as_ref()
+            .filter(|_| !source.file.directives.is_foreign())
+            .map(|base| (base.name.clone(), facts.own_layers)),
         ..declared_build(spec, (platform, several))
     }
 }
@@ -128,6 +133,7 @@ pub(super) fn declared_build(spec: &ComponentSpec, (platform, several): (&Platfo
         options: spec.solve.on(platform, several),
         entry_annotations: spec.solve.annotations_of(AnnotationLevel::ManifestDescriptor, Some(platform)),
         executes: Vec::new(),
+        stands_on: None,
         bases: Vec::new(),
         native: Vec::new(),
     }

@@ -293,6 +293,9 @@ pub struct CellBuild {
     /// The platforms on which a RUN of this build executes, with the line of the first one. Stages of the builder's own
     /// platform (`--platform=$BUILDPLATFORM`) are not counted: empty means that no emulator is ever needed.
     pub executes: Vec<(Platform, Span)>,
+    /// The image that this one stands on, by the name that the Dockerfile has for it, and how many layers the Dockerfile puts on
+    /// that at most. Nothing where it stands on none, or another frontend reads the file.
+    pub stands_on: Option<(String, usize)>,
     /// Images that the builder pulls from outside for this cell.
     pub bases: Vec<Base>,
     /// The image that reads the Dockerfile, where a `# syntax=` line or the argument `BUILDKIT_SYNTAX` names one. It runs on

@@ -27,6 +27,8 @@ pub(super) struct Scans {
     state: StateDir,
     layout: Layout,
     declared: HashMap<ComponentName, Vec<String>>,
+    /// What the cells' images stand on, and how many layers are put on that at most.
+    bases: HashMap<CellId, BaseOf>,
     known: Mutex<HashMap<(Digest, Platform), Shared>>,
     threads: Semaphore,
     changed: AtomicBool,
@@ -34,6 +36,28 @@ pub(super) struct Scans {
 
 /// What is known of a layer, or will be once whoever came first has looked.
 type Shared = Arc<OnceCell<LayerFacts>>;
+
+/// The image that another one stands on.
+#[derive(Debug, Clone)]
+struct BaseOf {
+    /// As the Dockerfile has it.
+    name: String,
+    /// How many layers are put on it at most.
+    own_layers: usize,
+    /// Whether it comes from outside the project.
+    is_outside: bool,
+}
+
+/// Where a layer comes from.
+#[derive(Debug)]
+enum Origin {
+    /// It is a layer of the base.
+    Base { name: String, is_outside: bool, platform: Platform },
+    /// This instruction made it.
+    Step(String),
+    /// Nobody says.
+    Unknown,
+}
 
 /// An image that must not count, because of one of its layers.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +69,8 @@ pub(super) struct Unfit {
     digest: Digest,
     /// Which layer of how many, from 1, base first; none for the config.
     layer: Option<(usize, usize)>,
-    /// The instruction that made the layer.
-    origin: Option<String>,
+    /// Where the layer comes from.
+    origin: Origin,
 }
 
 /// `scans.json` of the state directory. Written as a whole; a file of another version, or none that can be read, is the same
@@ -84,10 +108,17 @@ impl Scans {
             ((one.layer, one.platform), Arc::new(OnceCell::from(facts)))
         });
         let declared = plan.components.iter().map(|component| (component.name.clone(), component.foreign.clone()));
+        let bases = plan.cells.iter().filter_map(|cell| {
+            let build = cell.build()?;
+            let (name, own_layers) = build.stands_on.clone()?;
+            let is_outside = build.bases.iter().any(|base| base.reference.to_string() == name);
+            Some((cell.id.clone(), BaseOf { name, own_layers, is_outside }))
+        });
         Self {
             state: state.clone(),
             layout: layout.clone(),
             declared: declared.collect(),
+            bases: bases.collect(),
             known: Mutex::new(known.collect()),
             threads: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             changed: AtomicBool::new(false),
@@ -116,7 +147,7 @@ impl Scans {
         };
         if !config.is_for(platform) {
             let problem = Problem::WrongPlatform { wanted: platform.clone(), found: config.shown() };
-            return unfit(problem, config_blob.digest, None, None);
+            return unfit(problem, config_blob.digest, None, Origin::Unknown);
         }
         let declared = self.declared.get(&cell.component).map(Vec::as_slice).unwrap_or_default();
         let looks = join_all(layers.iter().map(|layer| self.look(layer, platform, cancel))).await;
@@ -130,12 +161,22 @@ impl Scans {
             if problem.is_blob_damage() {
                 suspect(&self.state, [layer.digest])?;
             }
-            let layout = self.layout.clone();
-            let raw = raw.clone();
-            let origin = blocking(move || Ok(layer_origins(&layout, &raw).into_iter().nth(at))).await?;
+            let origin = self.origin(cell, &raw, (at, layers.len())).await?;
             return unfit(problem, layer.digest, Some((at + 1, layers.len())), origin);
         }
         Ok(())
+    }
+
+    /// Where layer `at` of `all` comes from.
+    async fn origin(&self, cell: &CellId, raw: &RawManifest, (at, all): (usize, usize)) -> Result<Origin, RunError> {
+        // The Dockerfile may have made fewer layers than it has instructions for, never more: those before are the base's.
+        if let Some(base) = self.bases.get(cell).filter(|base| at + base.own_layers < all) {
+            let (name, is_outside) = (base.name.clone(), base.is_outside);
+            return Ok(Origin::Base { name, is_outside, platform: cell.platform.clone() });
+        }
+        let (layout, raw) = (self.layout.clone(), raw.clone());
+        let step = blocking(move || Ok(layer_origins(&layout, &raw).into_iter().nth(at).flatten())).await?;
+        Ok(step.filter(|step| !step.is_empty()).map_or(Origin::Unknown, Origin::Step))
     }
 
     async fn look(
@@ -212,7 +253,18 @@ impl Failure for Unfit {
     }
 
     fn help(&self) -> Option<String> {
-        self.problem.help(&self.component)
+        match (&self.origin, &self.problem) {
+            (Origin::Base { name, is_outside: true, platform }, Problem::ForeignExecutable { path, .. }) => {
+                let path = path.trim_start_matches("./").trim_start_matches('/');
+                Some(format!(
+                    "name a base whose image for {platform} is one: `{name}` holds programs of another platform under this \
+                     name\nif they are there on purpose, declare them under `{0}` in the project file:\nforeign = [{path:?}]\n\
+                     with a bake or compose file, on the command line: --foreign '{0}={path}'",
+                    self.component
+                ))
+            }
+            _ => self.problem.help(&self.component),
+        }
     }
 
     fn cause(&self) -> Option<String> {
@@ -221,8 +273,9 @@ impl Failure for Unfit {
             None => format!("its config (`{}`)", self.digest),
         };
         Some(match &self.origin {
-            Some(origin) if !origin.is_empty() => format!("{place}\nmade by {origin}"),
-            _ => place,
+            Origin::Base { name, .. } => format!("{place}\nbrought by the base image `{name}`, or a trigger in it"),
+            Origin::Step(step) => format!("{place}\nmade by {step}"),
+            Origin::Unknown => place,
         })
     }
 }

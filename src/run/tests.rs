@@ -70,6 +70,7 @@ fn plan_of(components: &[(&str, Option<&str>)]) -> Plan {
                 entry_annotations: BTreeMap::new(),
                 executes: vec![(platform.clone(), span)],
                 native: Vec::new(),
+                stands_on: None,
                 bases: Vec::new(),
                 frontend: None,
             };

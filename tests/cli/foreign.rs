@@ -4,6 +4,7 @@ use snapbox::{assert_data_eq, str};
 
 use crate::support::daemon::Daemon;
 use crate::support::project::{Project, SHELL};
+use crate::support::registry::{Make, Registry, Setup};
 
 fn builder() -> &'static str {
     Daemon::shared().address()
@@ -63,6 +64,33 @@ web/arm64 failed: foreign executable: `usr/bin/tool` is for amd64, the image is 
         fs::remove_file(project.path(".catamaran/scans.json")).expect("it was written");
     }
     project.run(&["push", "good", "--to", "127.0.0.1:1"]).exits(6);
+}
+
+#[test]
+fn d19_a_program_in_a_base_is_said_to_be_the_bases() {
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let config = "platforms = [\"linux/arm64\"]\n[component.base]\n";
+    let liar = Project::with_shell(
+        &format!("{config}foreign = [\"bin/busybox\"]\n"),
+        &[("Dockerfile", "FROM scratch\nCOPY rootfs/amd64/ /\n")],
+    );
+    let to = format!("{}/made", registry.address);
+    liar.run(&["build", "--builder", builder(), "--push", "--to", &to]).exits(0);
+    let file = format!("FROM {to}/base:latest AS first\nWORKDIR /w\nFROM first\nCOPY Dockerfile /own\nENV A=b\n");
+    let project = Project::with(&config.replace("base", "web"), &[("Dockerfile", &file)]);
+    let ran = project.run(&["build", "--builder", builder()]).exits(7);
+    let error = ran.stderr.split("\nerror: ").nth(1).expect("an error").replace(&registry.address, "[HOST]");
+    assert!(error.contains("layer 1 of 3 "), "{error}");
+    assert!(error.contains("brought by the base image `[HOST]/made/base:latest`"), "{error}");
+    assert!(!error.contains("made by"), "{error}");
+    assert!(error.contains("name a base whose image for linux/arm64 is one"), "{error}");
+    // What the Dockerfile itself brings is still said to be its own.
+    let file = format!("FROM {to}/base:latest\nCOPY busybox /tool\n");
+    let config = config.replace("base", "web") + "foreign = [\"bin/busybox\"]\n";
+    let project = Project::with_shell(&config, &[("Dockerfile", &file)]);
+    fs::copy(project.path("rootfs/amd64/bin/busybox"), project.path("busybox")).expect("a file");
+    let ran = project.run(&["build", "--builder", builder()]).exits(7);
+    assert!(ran.stderr.contains("made by COPY busybox /tool"), "{}", ran.stderr);
 }
 
 #[test]

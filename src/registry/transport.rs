@@ -51,16 +51,24 @@ impl RegistryClient {
         trouble: Trouble,
     ) -> Result<(), RegistryError> {
         let (reason, class) = (trouble.error.to_string(), trouble.error.class());
+        // A time-out was a long wait already, of which nobody has heard.
+        let stalled = matches!(*trouble.error, RegistryError::Stalled { .. });
         let wait = tries.after(pace, trouble)?;
-        self.tell_wait(host, pace, wait, (class, &reason));
+        self.tell_wait(host, pace, (wait, stalled), (class, &reason));
         tokio::time::sleep(wait).await;
         Ok(())
     }
 
     /// Tells that a host is waited for: once, however many wait for it and however often.
-    fn tell_wait(&self, host: &str, pace: &Pace, wait: Duration, (class, reason): (ErrorClass, &str)) {
-        if wait >= WORTH_A_WORD && pace.is_news(class) {
-            let text = format!("`{host}`: waiting {} s, then trying again ({reason})", wait.as_secs());
+    fn tell_wait(
+        &self,
+        host: &str,
+        pace: &Pace,
+        (wait, stalled): (Duration, bool),
+        (class, reason): (ErrorClass, &str),
+    ) {
+        if (stalled || wait >= WORTH_A_WORD) && pace.is_news(class) {
+            let text = format!("`{host}`: waiting {} s, then trying again ({reason})", wait.as_secs().max(1));
             self.events.emit(Event::Waiting { text });
         } else {
             self.events.emit(Event::Detail { text: format!("trying again: {reason}") });
@@ -362,12 +370,15 @@ mod tests {
             .with_events(Arc::new(sink));
         let (down, other) = (Pace::default(), Pace::default());
         let network = (ErrorClass::Network, "connection refused");
-        client.tell_wait("down", &down, Duration::from_secs(1), network);
+        let short = |seconds: u64| (Duration::from_secs(seconds), false);
+        client.tell_wait("down", &down, short(1), network);
         for seconds in 7..30 {
-            client.tell_wait("down", &down, Duration::from_secs(seconds), network);
+            client.tell_wait("down", &down, short(seconds), network);
         }
-        client.tell_wait("other", &other, Duration::from_secs(9), network);
-        client.tell_wait("down", &down, Duration::from_secs(9), (ErrorClass::RateLimited, "slow down"));
+        client.tell_wait("other", &other, short(9), network);
+        client.tell_wait("down", &down, short(9), (ErrorClass::RateLimited, "slow down"));
+        let stalled = Pace::default();
+        client.tell_wait("stalled", &stalled, (Duration::from_millis(500), true), (ErrorClass::Network, "no progress"));
         let told: Vec<String> = told.lock().expect("not poisoned").clone();
         assert_eq!(
             told,
@@ -375,6 +386,7 @@ mod tests {
                 "`down`: waiting 7 s, then trying again (connection refused)",
                 "`other`: waiting 9 s, then trying again (connection refused)",
                 "`down`: waiting 9 s, then trying again (slow down)",
+                "`stalled`: waiting 1 s, then trying again (no progress)",
             ]
         );
     }

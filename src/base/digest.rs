@@ -117,6 +117,26 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// Whether a JSON document that cannot be used points to blobs by `sha512`: registered (OCI image-spec, "Digests"), and not
+/// supported. Any other digest that is no `sha256` is damage or an attack.
+pub fn has_sha512(document: &[u8]) -> bool {
+    fn within(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Array(elements) => elements.iter().any(within),
+            serde_json::Value::Object(members) => members.iter().any(|(name, value)| match value {
+                serde_json::Value::String(text) if name == "digest" => is_sha512(text),
+                value => within(value),
+            }),
+            _ => false,
+        }
+    }
+    serde_json::from_slice(document).is_ok_and(|value| within(&value))
+}
+
+fn is_sha512(text: &str) -> bool {
+    text.strip_prefix("sha512:").is_some_and(|hex| hex.len() == 128 && hex.bytes().all(|byte| nibble(byte).is_some()))
+}
+
 /// Computes a [`Digest`] from bytes that arrive in pieces.
 #[derive(Clone, Default)]
 pub struct DigestHasher(sha2::Sha256);
@@ -160,6 +180,20 @@ mod tests {
         let digest = Digest::of("catamaran");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!(Digest::from_hex(&digest.hex()), Ok(digest));
+    }
+
+    #[test]
+    fn sha512_is_told_from_damage() {
+        let hex = "0f".repeat(64);
+        let document = |digest: &str| format!(r#"{{"manifests":[{{"digest":"{digest}","size":3}}]}}"#);
+        assert!(has_sha512(document(&format!("sha512:{hex}")).as_bytes()));
+        for digest in
+            [EMPTY, "md5:../../etc/passwd", &format!("sha512:{hex}0"), &format!("sha512:{}", &hex[1..]), "sha512:"]
+        {
+            assert!(!has_sha512(document(digest).as_bytes()), "{digest}");
+        }
+        assert!(!has_sha512(format!(r#"{{"annotations":{{"note":"sha512:{hex}"}}}}"#).as_bytes()));
+        assert!(!has_sha512(b"{"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod warning;
 pub use auth::{CredentialError, CredentialFuture, CredentialSource, Credentials};
 pub use cell::{CellId, CellState, ComponentName, InvalidComponentName};
 pub use descriptor::Descriptor;
-pub use digest::{Digest, DigestHasher, InvalidDigest};
+pub use digest::{Digest, DigestHasher, InvalidDigest, has_sha512};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use failure::{ErrorClass, Failure};
 pub use glob::{glob_matches, is_glob};

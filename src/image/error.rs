@@ -18,6 +18,14 @@ pub enum ImageError {
         /// What is wrong.
         reason: String,
     },
+    /// A manifest or index points to blobs by a kind of digest that is registered and not supported.
+    #[error("{what} `{digest}` has sha512 digests, and only sha256 is supported")]
+    Sha512 {
+        /// `manifest` or `index`.
+        what: &'static str,
+        /// Its own digest.
+        digest: Digest,
+    },
     /// A descriptor points to something else than an image where one is needed.
     #[error("`{digest}` is not an image: its type is `{media_type}`")]
     NotAnImage {
@@ -90,6 +98,7 @@ impl Failure for ImageError {
         match self {
             Self::Store(error) => error.class(),
             Self::Incomplete { .. } => ErrorClass::Incomplete,
+            Self::Sha512 { .. } => ErrorClass::Config,
             Self::Empty => ErrorClass::Internal,
             Self::Malformed { .. }
             | Self::NotAnImage { .. }
@@ -104,6 +113,7 @@ impl Failure for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.help(),
+            Self::Sha512 { .. } => Some(StoreError::SHA256_HELP.to_owned()),
             Self::Incomplete { .. } => Some("run `catamaran build`: it brings back what is missing".to_owned()),
             Self::WrongPlatform { wanted, .. } => {
                 Some(format!("check that every FROM of the final stage has {wanted}, and that none pins `--platform`"))

@@ -144,7 +144,7 @@ pub struct UpstreamPart {
 /// The part of an upstream index that `platforms` are.
 ///
 /// An entry that says no platform (an artifact, an attestation) makes no index larger than what is asked for; one for a
-/// platform that cannot be named here does, and so does an index within the index.
+/// platform that cannot be named here does, and so does an index within the index, or an entry of an unknown type.
 pub fn upstream_part(upstream: &RawManifest, platforms: &[Platform]) -> Result<UpstreamPart, ImageError> {
     let ManifestBody::Index { manifests, .. } = &upstream.parsed else {
         let Descriptor { digest, media_type, .. } = upstream.descriptor.clone();
@@ -169,7 +169,8 @@ pub fn upstream_part(upstream: &RawManifest, platforms: &[Platform]) -> Result<U
         Some(Err(_)) => false,
         None => true,
     };
-    if manifests.iter().all(|entry| entry.kind() != MediaKind::Index && (is_attestation(entry) || asked_for(entry))) {
+    if manifests.iter().all(|entry| entry.kind() == MediaKind::Manifest && (is_attestation(entry) || asked_for(entry)))
+    {
         return Ok(UpstreamPart { whole: true, entries: manifests.clone() });
     }
     let subjects: Vec<String> = chosen.iter().map(|entry| entry.digest.to_string()).collect();

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::ImageError;
-use crate::base::{Descriptor, Digest, JsonShape, MediaKind, Platform, media_type, parse_json};
+use crate::base::{Descriptor, Digest, JsonShape, MediaKind, Platform, has_sha512, media_type, parse_json};
 use crate::store::BlobSource;
 
 /// The largest manifest or index that is read, in bytes, from a layout or a registry. distribution-spec ("Pushing Manifests")
@@ -120,7 +120,9 @@ fn parse(bytes: &[u8], media_type: &str, digest: &Digest) -> Result<ManifestBody
     let kind = MediaKind::of(media_type);
     let what = if kind == MediaKind::Index { "index" } else { "manifest" };
     let malformed = |reason: String| ImageError::Malformed { what, digest: *digest, reason };
-    let body: Body = parse_json(bytes, &SHAPE).map_err(|error| malformed(error.to_string()))?;
+    let body: Body = parse_json(bytes, &SHAPE).map_err(|error| {
+        if has_sha512(bytes) { ImageError::Sha512 { what, digest: *digest } } else { malformed(error.to_string()) }
+    })?;
     if body.schema_version != 2 || body.fs_layers.is_some() {
         return Err(malformed(format!("schemaVersion is {}, only 2 is understood", body.schema_version)));
     }

@@ -209,7 +209,7 @@ impl RegistryClient {
                     writer.restart()?;
                     continue;
                 }
-                Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => RegistryError::Integrity {
+                Err(RegistryError::Store(StoreError::Corrupt { found, .. })) => RegistryError::Unsound {
                     what: format!("blob `{digest}` of `{}`", target.shown()),
                     reason: format!("its bytes hash to `{found}`"),
                 },
@@ -243,7 +243,7 @@ impl RegistryClient {
             writer.keep_partial(writer.written() >= WORTH_KEEPING);
             if let Err(error) = self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await {
                 // What a registry sends that is wrong is nothing to go on with.
-                if matches!(error, RegistryError::Integrity { .. }) {
+                if matches!(error, RegistryError::Unsound { .. }) {
                     writer.keep_partial(false);
                 }
                 return Err(error);
@@ -364,7 +364,7 @@ async fn receive(
     while let Some(chunk) = response.chunk().await? {
         seen += chunk.len() as u64;
         if seen > descriptor.size {
-            return Err(Trouble::last(RegistryError::Integrity {
+            return Err(Trouble::last(RegistryError::Unsound {
                 what: format!("blob `{}`", descriptor.digest),
                 reason: format!("the registry sends more than the {} bytes of its descriptor", descriptor.size),
             }));

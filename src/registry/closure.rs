@@ -60,7 +60,7 @@ impl Closure {
         if !seen.insert(descriptor.digest) {
             return Ok(());
         }
-        let unusable = |reason: String| RegistryError::Integrity {
+        let unusable = |reason: String| RegistryError::Unsound {
             what: format!("manifest `{}` in the source", descriptor.digest),
             reason,
         };

@@ -137,6 +137,22 @@ pub enum RegistryError {
         /// Expected and found.
         reason: String,
     },
+    /// What is read, to be copied or built from, is not what it must be.
+    #[error("{what} is not what it must be: {reason}")]
+    Unsound {
+        /// ``manifest `fleet/nginx:1.0` at `127.0.0.1:5000` ``.
+        what: String,
+        /// Expected and found.
+        reason: String,
+    },
+    /// A registry has an image, and not for the platform that is wanted.
+    #[error("`{host}` has no {what}")]
+    NoPlatform {
+        /// The registry.
+        host: String,
+        /// `` `fleet/nginx:1.0` for linux/s390x, only for linux/amd64 ``.
+        what: String,
+    },
     /// The layout could not give or take a blob.
     #[error("the layout cannot be used")]
     Store(#[from] StoreError),
@@ -249,11 +265,11 @@ impl Failure for RegistryError {
             Self::Setup { .. } => ErrorClass::Internal,
             Self::Ca { .. } | Self::Name { .. } | Self::Sources { .. } => ErrorClass::Config,
             Self::Auth { .. } | Self::Denied { .. } | Self::Credentials(_) => ErrorClass::Auth,
-            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::NotFound { .. } | Self::NoPlatform { .. } => ErrorClass::NotFound,
             Self::RateLimited { .. } => ErrorClass::RateLimited,
             Self::Network { .. } | Self::Stalled { .. } => ErrorClass::Network,
             Self::Refused { .. } | Self::Protocol { .. } | Self::Overtaken { .. } => ErrorClass::Refused,
-            Self::Integrity { .. } => ErrorClass::Integrity,
+            Self::Integrity { .. } | Self::Unsound { .. } => ErrorClass::Integrity,
             Self::Store(error) => error.class(),
             Self::Journal { .. } => ErrorClass::Disk,
             Self::Mixed { source, .. } => source.class(),
@@ -291,6 +307,13 @@ impl Failure for RegistryError {
             Self::Refused { status: 413, .. } => {
                 Some("raise the size limit of the proxy in front of the registry".to_owned())
             }
+            Self::Unsound { .. } => {
+                Some("have it put there again by whoever makes it, or take it from elsewhere: only what is right is taken".to_owned())
+            }
+            Self::NoPlatform { .. } => Some(
+                "take an image that has this platform, or narrow `platforms` of what takes it to those that are there"
+                    .to_owned(),
+            ),
             Self::Integrity { .. } => Some("do not use what the registry serves; push again".to_owned()),
             Self::Mixed { moved, left, .. } => Some(format!(
                 "run the same command again to finish; new: {}; not new: {}",

@@ -160,7 +160,7 @@ impl RegistryClient {
                 Ok((bytes, (digest, content_type))) => {
                     let what = || format!("manifest {} at `{}`", shown(&target.path, name), target.host.name);
                     return checked(bytes, expected, digest, content_type.as_deref())
-                        .map_err(|reason| RegistryError::Integrity { what: what(), reason });
+                        .map_err(|reason| RegistryError::Unsound { what: what(), reason });
                 }
                 Err(trouble) => self.pause(&target.host.name, &target.host.pace, &mut tries, trouble).await?,
             }

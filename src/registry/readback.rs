@@ -193,7 +193,7 @@ impl Reader<'_> {
             match self.client.get_manifest(&item.target, name, None, &Scopes::push(&item.target.path)).await {
                 Ok(fetched) => fetched.descriptor.digest,
                 Err(RegistryError::NotFound { .. }) => return Err(absent(what())),
-                Err(error) => return Err(Finding::Wrong(error)),
+                Err(error) => return Err(Finding::Wrong(published(error))),
             }
         };
         if found == expected.digest {
@@ -224,7 +224,7 @@ impl Reader<'_> {
             match self.client.small_blob(&item.target, config).await {
                 Ok(bytes) => bytes.to_vec(),
                 Err(RegistryError::NotFound { .. }) => return Err(absent(what())),
-                Err(error) => return Err(Finding::Wrong(error)),
+                Err(error) => return Err(Finding::Wrong(published(error))),
             }
         };
         let found = Digest::of(&bytes);
@@ -253,6 +253,14 @@ impl Reader<'_> {
 
 fn wrong(what: String, reason: String) -> Finding {
     Finding::Wrong(RegistryError::Integrity { what, reason })
+}
+
+/// What is wrong with what ours reads is wrong with what was published.
+fn published(error: RegistryError) -> RegistryError {
+    match error {
+        RegistryError::Unsound { what, reason } => RegistryError::Integrity { what, reason },
+        error => error,
+    }
 }
 
 fn absent(what: String) -> Finding {

@@ -59,7 +59,7 @@ impl RegistryClient {
     /// What `reference` means for `platform`: through its index, or itself if its config says that platform.
     ///
     /// The first matching entry of an index counts (image-spec, image-index). A platform that is not there is
-    /// [`RegistryError::NotFound`], naming the platform and those that are.
+    /// [`RegistryError::NoPlatform`], naming the platform and those that are.
     pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved, RegistryError> {
         let root = self.fetch_manifest(reference).await?;
         let manifest = self.resolve_in(reference, &root, platform).await?;
@@ -89,7 +89,7 @@ impl RegistryClient {
             let name = entry.digest.to_string();
             current = self.pull_manifest(reference.repository(), &name, Some(entry.digest)).await?;
         }
-        Err(RegistryError::Integrity {
+        Err(RegistryError::Unsound {
             what: format!("`{reference}`"),
             reason: format!("its indexes are nested more than {DEPTH} deep"),
         })
@@ -115,9 +115,9 @@ impl RegistryClient {
         if root.descriptor.digest == manifest.descriptor.digest {
             // A single-platform image: it simply is not there for this platform.
             let what = format!("`{reference}` for {platform} (it is a single image for {found})");
-            return Err(RegistryError::NotFound { host: target.host.name.clone(), what });
+            return Err(RegistryError::NoPlatform { host: target.host.name.clone(), what });
         }
-        Err(RegistryError::Integrity {
+        Err(RegistryError::Unsound {
             what: format!("`{reference}` for {platform}"),
             reason: format!("the config of manifest `{}` says {found}", manifest.descriptor.digest),
         })
@@ -150,7 +150,7 @@ impl RegistryClient {
     ) -> Result<bytes::Bytes, RegistryError> {
         let what = || format!("blob `{}` of `{}`", descriptor.digest, target.shown());
         if descriptor.size > MANIFEST_LIMIT as u64 {
-            return Err(RegistryError::Integrity { what: what(), reason: "it is too large for a config".to_owned() });
+            return Err(RegistryError::Unsound { what: what(), reason: "it is too large for a config".to_owned() });
         }
         let mut tries = super::pace::Tries::new(self.options().retry);
         loop {
@@ -163,7 +163,7 @@ impl RegistryClient {
                     let found = crate::base::Digest::of(&bytes);
                     if found != descriptor.digest || bytes.len() as u64 != descriptor.size {
                         let reason = format!("its {} bytes hash to `{found}`", bytes.len());
-                        return Err(RegistryError::Integrity { what: what(), reason });
+                        return Err(RegistryError::Unsound { what: what(), reason });
                     }
                     return Ok(bytes);
                 }
@@ -181,7 +181,7 @@ pub(super) fn platform_of(entry: &Descriptor) -> Option<Platform> {
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(fetched: &Fetched, target: &Target) -> Result<T, RegistryError> {
-    serde_json::from_slice(&fetched.bytes).map_err(|error| RegistryError::Integrity {
+    serde_json::from_slice(&fetched.bytes).map_err(|error| RegistryError::Unsound {
         what: format!("manifest `{}` of `{}`", fetched.descriptor.digest, target.shown()),
         reason: error.to_string(),
     })
@@ -189,7 +189,7 @@ fn parsed<T: serde::de::DeserializeOwned>(fetched: &Fetched, target: &Target) ->
 
 fn absent(target: &Target, reference: &Reference, platform: &Platform, entries: &[Descriptor]) -> RegistryError {
     let there: Vec<String> = entries.iter().filter_map(platform_of).map(|platform| platform.to_string()).collect();
-    RegistryError::NotFound {
+    RegistryError::NoPlatform {
         host: target.host.name.clone(),
         what: format!("`{reference}` for {platform}, only for {}", there.join(", ")),
     }

@@ -187,7 +187,10 @@ fn of_source(place: &Place, error: RunError) -> RunError {
 /// What is wrong with the image itself, wherever it is.
 fn of_judgement(place: &Place, error: RunError) -> RunError {
     match &error {
-        RunError::Room(room) if matches!(room.class(), ErrorClass::Integrity | ErrorClass::Incomplete) => {
+        RunError::UnknownEntry { .. } => RunError::Source { place: place.to_string(), source: Box::new(error) },
+        RunError::Room(room)
+            if matches!(room.class(), ErrorClass::Integrity | ErrorClass::Incomplete | ErrorClass::Config) =>
+        {
             RunError::Source { place: place.to_string(), source: Box::new(error) }
         }
         _ => error,

@@ -76,6 +76,12 @@ pub enum RunError {
         /// What is wrong with it.
         source: Box<RunError>,
     },
+    /// An index lists something that is not known to be a manifest.
+    #[error("it cannot be copied whole: {reason}")]
+    UnknownEntry {
+        /// What it lists.
+        reason: String,
+    },
     /// What shall be copied into a bundle is nothing that a bundle can hold.
     #[error("`{place}` cannot be put into a bundle: {reason}")]
     Unbundled {
@@ -336,6 +342,7 @@ impl Failure for RunError {
             | Self::NoAgent { .. }
             | Self::BadName { .. }
             | Self::Unbundled { .. }
+            | Self::UnknownEntry { .. }
             | Self::UnknownImage { .. }
             | Self::NoHole { .. }
             | Self::Stale { .. } => ErrorClass::Config,
@@ -378,6 +385,9 @@ impl Failure for RunError {
                 }
                 _ => source.help(),
             },
+            Self::UnknownEntry { .. } => {
+                Some("name the platforms that you want with `--platform`: their images are copied without it".to_owned())
+            }
             Self::Unbundled { .. } => {
                 Some("copy it to a registry or into a layout (`oci:DIR`): they keep it as it stands".to_owned())
             }

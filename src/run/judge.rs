@@ -65,7 +65,13 @@ impl Judged {
                 }
             }
             (MediaKind::Manifest, Some(Err(reason))) => self.is_unfit(format!("its entry `{digest}`: {reason}")),
-            _ => {}
+            (MediaKind::Manifest, None) => {}
+            // A registry has it as a manifest, a layout as a blob, and what it refers to is not known: no way leads from
+            // one to the other.
+            (MediaKind::Config | MediaKind::Blob, _) => {
+                let reason = format!("its entry `{digest}` has the type `{}`, no kind of image", entry.media_type);
+                return Err(RunError::UnknownEntry { reason });
+            }
         }
         Ok(())
     }

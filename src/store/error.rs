@@ -71,9 +71,18 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// A layout points to blobs by a kind of digest that is registered and not supported.
+    #[error("`{}` has sha512 digests, and only sha256 is supported", .path.display())]
+    Sha512 {
+        /// Its `index.json`.
+        path: PathBuf,
+    },
 }
 
 impl StoreError {
+    /// What to do about digests that are not supported.
+    pub(crate) const SHA256_HELP: &str = "make it again with sha256 digests, which every tool reads";
+
     /// As the error of a read, of kind `InvalidData`; [`StoreError::from_read`] gets it back.
     pub(crate) fn into_read_error(self) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, self)
@@ -93,6 +102,7 @@ impl Failure for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { .. } => ErrorClass::Disk,
+            Self::Sha512 { .. } => ErrorClass::Config,
             Self::Missing { .. } | Self::Absent { .. } => ErrorClass::Incomplete,
             Self::Corrupt { .. }
             | Self::WrongSize { .. }
@@ -116,6 +126,7 @@ impl Failure for StoreError {
             Self::Corrupt { .. } | Self::NotAFile { .. } => {
                 Some("run `catamaran verify`, then `catamaran build`: it brings back what is damaged".to_owned())
             }
+            Self::Sha512 { .. } => Some(Self::SHA256_HELP.to_owned()),
             Self::NotALayout { path, .. } if path.ends_with("index.json") => {
                 Some("run `catamaran build`: the blobs are kept and the names are written anew".to_owned())
             }

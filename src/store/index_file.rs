@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::disk::{Found, io_error, look};
-use crate::base::{Descriptor, JsonShape, media_type, parse_json};
+use crate::base::{Descriptor, JsonShape, has_sha512, media_type, parse_json};
 
 /// The largest `index.json` that is read.
 const LIMIT: u64 = 64 << 20;
@@ -56,7 +56,9 @@ impl IndexFile {
         if bytes.contains(&0) {
             return Err(unusable("it holds zero bytes, as after a crash of the machine".to_owned()));
         }
-        let file: Self = parse_json(&bytes, &SHAPE).map_err(|error| unusable(error.to_string()))?;
+        let file: Self = parse_json(&bytes, &SHAPE).map_err(|error| {
+            if has_sha512(&bytes) { StoreError::Sha512 { path: path.to_owned() } } else { unusable(error.to_string()) }
+        })?;
         if file.schema_version != 2 {
             return Err(unusable(format!("schemaVersion is {}, only 2 is understood", file.schema_version)));
         }

@@ -379,6 +379,55 @@ fn what_a_bundle_cannot_hold_is_refused_and_kept_by_layouts() {
     }
 }
 
+#[test]
+fn what_no_way_leads_from_is_refused_in_every_direction() {
+    let folder = Project::new();
+    let registry = Registry::start(Make::Crane, &Setup::default());
+    let unknown = layout(&folder, "unknown", |layout| {
+        let odd = layout.put("application/x-odd", b"odd").expect("stored");
+        index_of(layout, &[(web(layout), Some("amd64")), (odd, None)])
+    });
+    let long = "ab".repeat(64);
+    let sha512 = layout(&folder, "sha512", |layout| {
+        let entry = json!({"mediaType": media_type::MANIFEST, "digest": format!("sha512:{long}"), "size": 5});
+        layout.put(media_type::INDEX, list_of(&entry).as_bytes()).expect("stored")
+    });
+    layout(&folder, "named", web);
+    let index = folder.path("named/index.json");
+    let text = std::fs::read_to_string(&index).expect("there");
+    let (before, digest) = text.split_once("sha256:").expect("a digest");
+    std::fs::write(&index, format!("{before}sha512:{long}{}", &digest[64..])).expect("written");
+    let deep = layout(&folder, "deep", |it| (0..6).fold(web(it), |inner, _| index_of(it, &[(inner, None)])));
+    for (source, code, words) in [
+        (unknown.as_str(), 2, "has the type `application/x-odd`"),
+        (&sha512, 2, "sha512 digests, and only sha256 is supported"),
+        ("oci:named:x", 2, "sha512 digests, and only sha256 is supported"),
+        (&deep, 7, "over 4 levels"),
+    ] {
+        for destination in [registry.reference("web:1"), "oci:out:web".to_owned(), "bundle:out.tar:web:1".to_owned()] {
+            let ran = folder.run(&["copy", source, &destination]).exits(code);
+            assert!(ran.stderr.contains(words) && ran.stderr.contains("fix"), "{source}: {}", ran.stderr);
+            assert!(!ran.stderr.contains("published"), "nothing was published: {}", ran.stderr);
+        }
+    }
+    let part = folder.run(&["copy", &unknown, &registry.reference("web:1"), "--platform", "amd64", "--json"]);
+    assert_eq!(part.exits(0).json()["subset"], true, "what is known of it can be had");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_wrong_is_not_called_published() {
+    let work = Work::new();
+    let first = Scripted::start(Login::None).await;
+    let from = format!("{}/web:1.0", first.address);
+    work.copy("release.tar", &from, &[]).exits(0);
+    let other = b"{\"schemaVersion\":2,\"layers\":[],\"config\":{}}".to_vec();
+    let manifest = || ("content-type", media_type::MANIFEST.to_owned());
+    first.always("GET", "/manifests/sha256", Act::Answer(200, vec![manifest()], other));
+    let ran = work.copy(&from, "oci:out:web", &[]).exits(7);
+    assert!(ran.stderr.contains("is not what it must be") && ran.stderr.contains("bytes hash to"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("published") && !ran.stderr.contains("push again"), "{}", ran.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_lists_referrers_itself_is_asked_page_by_page() {
     let work = Work::new();

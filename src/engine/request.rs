@@ -21,6 +21,9 @@ pub struct BuildRequest {
     pub rendered: Vec<RenderedFile>,
     /// The Dockerfile.
     pub dockerfile: DockerfileSource,
+    /// A file without patterns, where no ignore file says any. The builder finds it as the Dockerfile's own, and so does not look
+    /// for one in the main context: what it asks for by that name then, it copies.
+    pub no_patterns: Option<PathBuf>,
     /// The stage to build; the last one if absent.
     pub target: Option<String>,
     /// Build arguments.
@@ -203,6 +206,7 @@ impl BuildRequest {
             context,
             rendered: Vec::new(),
             dockerfile,
+            no_patterns: None,
             target: None,
             args: BTreeMap::new(),
             labels: BTreeMap::new(),

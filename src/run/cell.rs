@@ -10,6 +10,7 @@ use super::templates::rendered_files;
 use super::{RunError, StateDir};
 use crate::base::{CellId, Descriptor, Digest, DigestHasher, Epoch, Secret};
 use crate::config::SecretSpec;
+use crate::dockerfile::ignore::DockerIgnore;
 use crate::engine::{
     BuildRequest, ContextSource, DockerfilePlace, DockerfileSource, NamedContext, RenderedFile, SecretSource, SshSource,
 };
@@ -31,6 +32,7 @@ pub(super) struct Prepared {
     dockerfile: DockerfileSource,
     rendered: Vec<RenderedFile>,
     excluded: Vec<PathBuf>,
+    no_patterns: PathBuf,
     key: String,
     epoch: Option<Epoch>,
     secrets: BTreeMap<String, SecretSource>,
@@ -89,7 +91,8 @@ impl Prepared {
         hasher.update(id.component.as_str().as_bytes());
         let key = hasher.finish().short();
         let build = Box::new(build.clone());
-        Ok(Self { build, dockerfile, rendered, excluded, key, epoch: plan.epoch, secrets, ssh })
+        let no_patterns = no_patterns(state)?;
+        Ok(Self { build, dockerfile, rendered, excluded, no_patterns, key, epoch: plan.epoch, secrets, ssh })
     }
 
     /// The request, with the images of the cells that it starts from.
@@ -122,6 +125,7 @@ impl Prepared {
             context,
             rendered: self.rendered.clone(),
             dockerfile: self.dockerfile.clone(),
+            no_patterns: lacks_patterns(build).then(|| self.no_patterns.clone()),
             target: build.target.clone(),
             args: build.args.clone(),
             labels: build.labels.clone(),
@@ -221,6 +225,32 @@ fn rendered(state: &StateDir, template: &Path, text: &str) -> Result<DockerfileS
     }
     Ok(source)
 }
+
+/// An ignore file without patterns, and not empty: to the frontend an empty one is none.
+fn no_patterns(state: &StateDir) -> Result<PathBuf, RunError> {
+    const TEXT: &str = "# nothing is left out\n";
+    let path = state.rendered().join("no.dockerignore");
+    if fs_text(&path).as_deref() != Some(TEXT.as_bytes()) {
+        write_atomically(&path, TEXT.as_bytes()).map_err(|source| RunError::state("write", &path, source))?;
+    }
+    Ok(path)
+}
+
+/// Whether nothing is left out of a build's main context, by a file beside the Dockerfile or in the context. In doubt it is not
+/// so, and the builder looks for itself.
+fn lacks_patterns(build: &CellBuild) -> bool {
+    let plan::ContextSource::Directory(context) = &build.context else { return false };
+    let mut files = ignore_candidates(&build.dockerfile).into_iter().chain([context.join(".dockerignore")]);
+    files.all(|path| match std::fs::symlink_metadata(&path) {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(found) if !found.is_file() || found.len() > IGNORE_LIMIT => false,
+        Ok(_) => std::fs::read_to_string(&path)
+            .is_ok_and(|text| DockerIgnore::parse(&text).is_ok_and(|ignore| ignore.patterns().is_empty())),
+    })
+}
+
+/// An ignore file over this is left to the builder.
+const IGNORE_LIMIT: u64 = 1 << 20;
 
 fn lines(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').count()

@@ -18,7 +18,9 @@ use crate::support::project::{Project, Ran, SHELL};
 const SAMPLE: u64 = 4;
 
 /// Components that read their contexts in as many ways as there are.
-const COMPONENTS: [(&str, &str, &str); 6] = [
+const COMPONENTS: [(&str, &str, &str); 8] = [
+    ("none", "FROM base\nRUN echo none >/none\n", ""),
+    ("ignore", "FROM base\nCOPY .dockerignor[e] /patterns/\n", ""),
     ("all", "FROM base\nCOPY . /all\n", ""),
     (
         "some",
@@ -54,13 +56,25 @@ const FILES: [&str; 14] = [
 ];
 
 /// What the ignore file may say.
-const PATTERNS: [&str; 6] = ["readme", "**/*.h", "doc/two", "lib/b.*", "!lib/c.h", "tool/more"];
+const PATTERNS: [&str; 10] = [
+    "readme",
+    "**/*.h",
+    "doc/two",
+    "lib/b.*",
+    "!lib/c.h",
+    "tool/more",
+    "# a comment",
+    "",
+    "nothing/of/this",
+    ".dockerignore",
+];
 
 struct Edited {
     project: Project,
     version: u64,
     extra_line: usize,
     patterns: Vec<&'static str>,
+    has_ignore_file: bool,
 }
 
 impl Edited {
@@ -73,7 +87,7 @@ impl Edited {
             project.write(file, file);
         }
         symlink("v1", project.path("files/current")).expect("a link");
-        let edited = Self { project, version: 0, extra_line: 0, patterns: vec!["readme"] };
+        let edited = Self { project, version: 0, extra_line: 0, patterns: vec!["readme"], has_ignore_file: true };
         edited.write_all();
         edited
     }
@@ -106,7 +120,11 @@ impl Edited {
                 self.project.write(&format!("{name}/Dockerfile"), &text);
             }
         }
-        self.project.write("files/.dockerignore", &(self.patterns.join("\n") + "\n"));
+        if self.has_ignore_file {
+            self.project.write("files/.dockerignore", &(self.patterns.join("\n") + "\n"));
+        } else {
+            drop(fs::remove_file(self.project.path("files/.dockerignore")));
+        }
     }
 
     /// One edit; what it did, in words.
@@ -114,7 +132,7 @@ impl Edited {
         let file = *dice.pick(&FILES);
         let path = self.project.path(file);
         let there = path.exists();
-        match dice.below(10) {
+        match dice.below(12) {
             0 | 1 => {
                 self.project.write(file, &format!("{round} {}", dice.below(3)));
                 format!("write {file}")
@@ -138,14 +156,21 @@ impl Edited {
                 fs::remove_file(&path).expect("ours");
                 format!("remove {file}")
             }
-            6 => {
+            6 | 10 => {
                 let pattern = *dice.pick(&PATTERNS);
                 match self.patterns.iter().position(|known| *known == pattern) {
                     Some(at) => drop(self.patterns.remove(at)),
                     None => self.patterns.push(pattern),
                 }
+                self.has_ignore_file = true;
                 self.write_all();
                 format!("ignore {:?}", self.patterns)
+            }
+            11 => {
+                self.patterns.clear();
+                self.has_ignore_file = dice.below(2) == 0;
+                self.write_all();
+                format!("no patterns, ignore file: {}", self.has_ignore_file)
             }
             7 => {
                 let link = self.project.path("files/current");

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::BufReader;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -167,6 +168,58 @@ fn only_what_the_builder_reads_is_an_input() {
 }
 
 /// A line of the step's own output, not of its heading.
+fn only_builds(project: &Project, stale: &[&str], what: &str) {
+    let why = project.run(&["why", "--json"]).exits(0).json();
+    let cells = why["cells"].as_array().expect("a list");
+    let built: BTreeSet<&str> =
+        cells.iter().filter(|cell| cell["verdict"] != "reused").filter_map(|cell| cell["component"].as_str()).collect();
+    assert_eq!(built, stale.iter().copied().collect(), "{what}: {why:#}");
+}
+
+#[test]
+fn an_ignore_file_counts_by_what_it_lets_through() {
+    let mut config = "platforms = [\"linux/amd64\"]\ncontext = \"files\"\n".to_owned();
+    for name in ["base", "none", "folder", "all", "text"] {
+        let _ = writeln!(config, "[component.{name}]\ndockerfile = \"{name}/Dockerfile\"");
+    }
+    config = config.replace("none/Dockerfile\"\n", "none/Dockerfile\"\ncontexts = { base = \"component:base\" }\n");
+    let project = Project::with(
+        &config,
+        &[
+            ("base/Dockerfile", "FROM scratch\nCOPY page /\n"),
+            ("none/Dockerfile", "FROM base\nENV A=b\n"),
+            ("folder/Dockerfile", "FROM scratch\nCOPY folder /folder\n"),
+            ("all/Dockerfile", "FROM scratch\nCOPY . /\n"),
+            // Read as a file, whatever is in it.
+            ("text/Dockerfile", "FROM scratch\nCOPY .dockerignore /\n"),
+            ("files/page", "hello"),
+            ("files/folder/one", "1"),
+            ("files/folder/two", "2"),
+            ("files/.dockerignore", ""),
+        ],
+    );
+    built(&project, &[]);
+    let ignore = |text: &str| project.write("files/.dockerignore", text);
+    for text in ["# a comment\n", "\n \n", "# another\n/nothing/of/this\n", "# no more\n"] {
+        ignore(text);
+        only_builds(&project, &["all", "text"], text);
+        built(&project, &[]);
+    }
+    ignore("folder/two\n");
+    only_builds(&project, &["all", "folder", "text"], "a pattern that hits");
+    built(&project, &[]);
+    ignore("folder/t*\n.dockerignore\n!.dockerignore\n");
+    only_builds(&project, &["all", "text"], "the same in other words");
+    built(&project, &[]);
+    fs::remove_file(project.path("files/.dockerignore")).expect("it is there");
+    only_builds(&project, &["all", "folder", "text"], "no ignore file any more");
+    project.run(&["build", "base", "none", "folder", "--builder", builder()]).exits(0);
+    ignore("# back again\n");
+    let names = ["base", "none", "folder"];
+    let ran = project.run(&[&["build", "--json", "--builder", NOBODY], &names[..]].concat()).exits(0);
+    assert!(!states(&ran).contains("built"), "{}", states(&ran));
+}
+
 fn wait_for_step(stderr: &mut impl std::io::BufRead) {
     let mut line = String::new();
     while !line.contains("it sleeps") || !line.contains("| #") || line.contains("RUN") {

@@ -15,7 +15,9 @@ use super::recipe::Recipe;
 use super::session::{AskedSlot, FileSync, Health, LocalFailure, LocalFailureSlot, LocalSource, Session};
 use super::words;
 use crate::base::Digest;
-use crate::engine::{Asked, BuildRequest, ContextReads, ContextSource, DockerfilePlace, EngineError, NamedContext};
+use crate::engine::{
+    Asked, BuildRequest, ContextReads, ContextSource, DockerfilePlace, EngineError, NamedContext, RenderedFile,
+};
 
 /// The name of the main context's files, fixed by the frontend (moby/buildkit frontend/dockerui).
 pub(super) const CONTEXT: &str = "context";
@@ -146,7 +148,9 @@ fn sources(request: &BuildRequest) -> Vec<LocalSource> {
     if request.dockerfile.place == DockerfilePlace::Directory {
         // The Dockerfile is what the request says, whatever else is rendered beside it.
         let dockerfile = source(DOCKERFILE, &request.dockerfile.directory, &[]);
-        sources.push(LocalSource { rendered: Vec::new(), ..dockerfile });
+        let beside = request.dockerfile.directory.join(format!("{}.dockerignore", request.dockerfile.name));
+        let ignore = request.no_patterns.iter().map(|file| RenderedFile { path: beside.clone(), file: file.clone() });
+        sources.push(LocalSource { rendered: ignore.collect(), ..dockerfile });
     }
     let mut excluded: &[PathBuf] = &[];
     if let ContextSource::Directory { path, always_excluded } = &request.context {

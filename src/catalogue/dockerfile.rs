@@ -117,11 +117,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         .means("at the destination stands something of the other kind; a folder of the context may be a link in the base")
         .fix("remove what stands there in a RUN before, or copy to another place")
         .seen("cannot copy to non-directory: /var/lib/buildkit/runc-overlayfs/snapshots/snapshots/12/fs/app/node_modules"),
-    Entry::new("C428", "a download is not what was expected", &["digest mismatch for", "invalid response status"])
+    Entry::new("C428", "a download is not what was expected", &["digest mismatch sha256:*: sha256:", "digest mismatch for http"])
         .of(&[Build])
-        .means("what ADD fetched has another checksum than `--checksum` says, or the server did not give it")
+        .means("what ADD fetched has another checksum than its `--checksum` says: the first is what came")
         .fix("look at the address by hand; correct the checksum only if the new content is meant")
-        .seen("digest mismatch for https://example.com/tool.tar.gz: sha256:ab (expected: sha256:cd)"),
+        .seen("digest mismatch sha256:da631a82b234c0f618c8c3d30c189e108fa84b35230b9998c3a5bbeae9f0e64d: sha256:0000000000000000000000000000000000000000000000000000000000000000"),
+    Entry::new("C434", "a server does not give what ADD asks for", &["invalid response status"])
+        .of(&[Build])
+        .means("the server answered with this status and not with the file: 404 and 410 say that it has no such file, 401 and 403 that it wants to know who asks, 5xx that it has trouble of its own")
+        .fix("look at the address by hand: a version in it may be gone, or a variable empty")
+        .seen("failed to load cache key: invalid response status 404"),
     Entry::new("C429", "a lint rule is broken", &["lint violation found for rules"])
         .of(&[Build])
         .means("the Dockerfile has `# check=error=true`, which turns the builder's warnings into errors")

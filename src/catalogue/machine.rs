@@ -53,12 +53,12 @@ pub(super) const ENTRIES: &[Entry] = &[
         .fix("free space of this user, have the quota raised, or move the state with `--state DIR`")
         .seen("mkdir /home/ci/.local/share/buildkit/runc-overlayfs: disk quota exceeded"),
     Entry::new("C115", "the file system is read-only", &["read-only file system"])
-        .means("something writes where nothing can be written: a read-only mount of the step, or a disk that the kernel froze after an error")
-        .fix("write elsewhere, or take `ro` from the mount; on the builder itself look into `dmesg`")
+        .means("something writes where nothing can be written: a read-only mount, of the step or under the project, or a disk that the kernel froze after an error")
+        .fix("write elsewhere (what catamaran keeps: `--state DIR`), or take `ro` from the mount; on the builder itself look into `dmesg`")
         .seen("cp: cannot create regular file '/src/x': Read-only file system"),
     Entry::new("C116", "too many open files", &["too many open files", "emfile"])
-        .means("the limit of open files of the builder or of the step is reached")
-        .fix("raise the limit (`ulimit -n 65536`, in systemd `LimitNOFILE=`) and start the builder again")
+        .means("the limit of open files is reached: of the builder, of the step, or of catamaran itself where it cannot send a file")
+        .fix("raise the limit (`ulimit -n 65536`, in systemd `LimitNOFILE=`) and start again what has reached it")
         .seen("accept tcp [::]:8080: accept4: too many open files"),
     Entry::new("C117", "too many watched files", &["system limit for number of file watchers reached", "inotify_init*too many", "inotify watches"])
         .means("a watcher wants more inotify watches than the kernel of the builder allows; builds need none")

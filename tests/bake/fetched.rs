@@ -1,15 +1,12 @@
 //! Main contexts that the builder fetches: the Dockerfile comes from there, unless its text is in the file.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::files::serve;
 use crate::support::project::{Project, Ran};
 
 /// Nobody listens there: a builder that is asked for anything fails the run.
@@ -44,34 +41,9 @@ impl Repository {
         // What git reads over plain HTTP, where nobody answers its questions.
         git(&["update-server-info"]);
         let commit = git(&["rev-parse", "HEAD"]);
-        let address = serve(folder.path().to_owned());
+        let address = serve(folder.path());
         Self { url: format!("http://{address}/source/.git"), commit, folder }
     }
-}
-
-/// Hands out the files below `root` for as long as the test runs.
-fn serve(root: PathBuf) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    thread::spawn(move || {
-        for connection in listener.incoming() {
-            let Ok(mut connection) = connection else { continue };
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && connection.read_exact(&mut byte).is_ok() {
-                head.push(byte[0]);
-            }
-            let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
-            let path = line.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").to_owned();
-            let (status, body) = match fs::read(root.join(path.trim_start_matches('/'))) {
-                Ok(body) => ("200 OK", body),
-                Err(_) => ("404 Not Found", Vec::new()),
-            };
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            drop(connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(&body)));
-        }
-    });
-    address
 }
 
 fn run(project: &Project, builder: &str, arguments: &[&str]) -> Ran {

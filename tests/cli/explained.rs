@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::support::daemon::Daemon;
+use crate::support::files::serve;
 use crate::support::project::{Project, SHELL};
 
 #[test]
@@ -34,12 +35,21 @@ const FAILURES: &[(&str, &str, &str)] = &[
     ("onto-file", "RUN touch /d\nCOPY folder /d/\n", "C425"),
     ("lint", "ENTRYPOINT echo x\n", "C429"),
     ("no-shell", "FROM scratch\nRUN true\n", "C431"),
+    (
+        "other-sum",
+        "ADD --checksum=sha256:0000000000000000000000000000000000000000000000000000000000000000 http://HOST/crlf.sh /\n",
+        "C428",
+    ),
+    ("no-file", "ADD http://HOST/nope /\n", "C434"),
     ("no-registry", "FROM 127.0.0.1:1/base:v1\n", "C316"),
 ];
 
 #[test]
 fn d26_failures_of_a_real_builder_are_explained() {
     let mut config = "platforms = [\"linux/amd64\"]\n".to_owned();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("crlf.sh"), "x").expect("a file");
+    let host = serve(folder.path());
     let mut files =
         vec![("crlf.sh".to_owned(), "#!/bin/sh\r\ntrue\r\n".to_owned()), ("folder/x".to_owned(), String::new())];
     for (name, rest, _) in FAILURES {
@@ -47,7 +57,7 @@ fn d26_failures_of_a_real_builder_are_explained() {
         let text = match *name {
             "lint" => format!("# check=error=true\n{SHELL}{rest}"),
             "no-registry" => (*rest).to_owned(),
-            _ => format!("{SHELL}{rest}"),
+            _ => format!("{SHELL}{}", rest.replace("HOST", &host)),
         };
         files.push((format!("{name}/Dockerfile"), text));
     }

@@ -6,6 +6,7 @@ pub(crate) mod certificates;
 pub(crate) mod cutter;
 pub(crate) mod daemon;
 pub(crate) mod dice;
+pub(crate) mod files;
 pub(crate) mod images;
 pub(crate) mod project;
 pub(crate) mod proxy;

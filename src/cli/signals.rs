@@ -32,6 +32,11 @@ pub(super) fn listen(console: Console, at_once: bool) -> CancellationToken {
                 }
             }
         }
+        let text = "stopped at once, without a matrix: `catamaran status` shows what is there";
+        match console.stream() {
+            Some(_) => console.warn(text),
+            None => console.tell(&format!("catamaran: {text}\n")),
+        }
         end_now();
     });
     token

@@ -48,7 +48,9 @@ impl<'a> Sources<'a> {
         let path = &spec.dockerfile.value;
         if let Some(inline) = &spec.dockerfile_inline {
             let text: Arc<str> = inline.value.as_str().into();
-            return parse(name, shown(path, &self.project.root), &text, Some(Arc::clone(&text)), problems);
+            // It is no file: the lines are those of the text.
+            let place = PathBuf::from(format!("dockerfile-inline of {name}"));
+            return parse(name, place, &text, Some(Arc::clone(&text)), problems);
         }
         if let Some(known) = self.read.get(path) {
             return known.clone();

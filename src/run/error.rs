@@ -356,6 +356,9 @@ impl Failure for RunError {
             Self::State { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check who owns the state directory, or choose another with `--state DIR`".to_owned())
             }
+            Self::State { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some("choose a place that can be written with `--state DIR`".to_owned())
+            }
             Self::State { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, then run the same command again: finished cells are kept".to_owned())
             }

@@ -638,3 +638,10 @@ async fn what_belongs_to_an_image_heals_too() {
     let moved = healed(&plan, &state, &layout);
     assert_eq!(BTreeSet::from_iter(moved), BTreeSet::from([attestation.digest, upstream.digest]));
 }
+
+#[test]
+fn a_place_that_cannot_be_written_is_answered_with_another() {
+    let source = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+    let error = RunError::state("create", Path::new("/p/.catamaran"), source);
+    assert!(error.help().is_some_and(|help| help.contains("`--state DIR`")));
+}

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::base::CellState;
 use crate::event::{Event, StepId, StepPosition};
 
 /// Turns the events of one cell into whole lines of text, the same for its log file and for a CI log.
@@ -92,7 +93,9 @@ impl Transcript {
             }
             Event::CellFinished { state, took, reason, .. } => {
                 let reason = reason.as_deref().map(|reason| format!(": {}", one_line(reason))).unwrap_or_default();
-                line(Line { text: format!("{state} {}{reason}", seconds(*took)), weight: Weight::Normal });
+                // How long a cell ran that was cancelled is nobody's measure; most never began.
+                let took = if *state == CellState::Cancelled { String::new() } else { format!(" {}", seconds(*took)) };
+                line(Line { text: format!("{state}{took}{reason}"), weight: Weight::Normal });
             }
             _ => {}
         }

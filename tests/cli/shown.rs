@@ -40,7 +40,7 @@ fn logs_take_globs_and_know_what_failed() {
     project.run(&["logs"]).exits(2);
     project.run(&["logs", "nothing"]).exits(2);
     let none = project.run(&["logs", "--failed", "web"]).exits(0);
-    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no cell failed in the last build\n"));
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "none of these cells failed in the last build\n"));
 }
 
 #[test]

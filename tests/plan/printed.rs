@@ -139,3 +139,14 @@ fn metadata_of_git_is_on_images_by_choice() {
     let revision = printed["target"]["app"]["labels"]["org.opencontainers.image.revision"].to_string();
     assert!(revision.contains("-dirty"), "{revision}");
 }
+
+#[test]
+fn a_mistake_of_an_inline_dockerfile_names_no_file() {
+    let project = Project::with(
+        "platforms = [\"linux/amd64\"]\n[component.web]\ndockerfile-inline = \"FROM scratch\\nNOPE x\\n\"\n",
+        &[],
+    );
+    let ran = project.run(&["plan"]).exits(2);
+    assert!(ran.stderr.contains("dockerfile-inline of web:2:1"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("/Dockerfile"), "{}", ran.stderr);
+}

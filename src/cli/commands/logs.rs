@@ -40,7 +40,11 @@ fn show(settings: &Settings, args: &LogsArgs, console: &Console) -> Result<(), C
         let failed = failed(&state)?;
         cells.retain(|cell| failed.contains(cell));
         if cells.is_empty() {
-            console.tell("no cell failed in the last build\n");
+            console.tell(if args.names.is_empty() {
+                "no cell failed in the last build\n"
+            } else {
+                "none of these cells failed in the last build\n"
+            });
             return Ok(());
         }
     }

@@ -161,7 +161,11 @@ impl Progress {
                 cell: self.cell.clone(),
                 step: id,
                 cached: vertex.cached,
-                error: (!vertex.error.is_empty()).then_some(vertex.error),
+                error: (!vertex.error.is_empty()).then(|| match step.error.clone() {
+                    Some(error) => error,
+                    // What ended it is told elsewhere; the words for that are the builder's own.
+                    None => "cancelled".to_owned(),
+                }),
                 took: elapsed(vertex.started, vertex.completed),
             });
         }

@@ -180,7 +180,7 @@ impl View for Plain {
         if now.saturating_duration_since(self.written) < SILENCE || self.tally.running.is_empty() {
             return Ok(());
         }
-        let text = heartbeat(&self.tally, now);
+        let text = heartbeat(&self.tally, &self.transcripts, now);
         self.line(SELF, &text, now, out)
     }
 
@@ -259,7 +259,7 @@ pub(super) fn notices(event: &Event) -> Vec<String> {
 }
 
 /// `61 s: 9 done, 3 running (backend/arm64 #7 for 49 s), 14 waiting`
-fn heartbeat(tally: &Tally, now: Instant) -> String {
+fn heartbeat(tally: &Tally, transcripts: &HashMap<CellId, Transcript>, now: Instant) -> String {
     const NAMED: usize = 4;
     let since = |began: Instant| now.saturating_duration_since(began).as_secs();
     let mut running: Vec<_> = tally.running.iter().collect();
@@ -270,7 +270,10 @@ fn heartbeat(tally: &Tally, now: Instant) -> String {
         .map(|(cell, running)| match running.step() {
             Some(step) => {
                 let moved = step.moved.map(|(done, _)| format!(", {}", ByteSize(done))).unwrap_or_default();
-                format!("{cell} #{} for {} s{moved}", step.number, since(step.began))
+                // The number that the step's own lines have.
+                let number = transcripts.get(*cell).and_then(|transcript| transcript.step(&step.id));
+                let number = number.map(|(number, _)| format!(" #{number}")).unwrap_or_default();
+                format!("{cell}{number} for {} s{moved}", since(step.began))
             }
             None => format!("{cell} for {} s", since(running.began)),
         })
@@ -358,6 +361,29 @@ backend/arm64 | #1 62.00 half \\u{1b}[2J
 backend/arm64 | #1 DONE 62.0 s
 ";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn a_step_that_begins_again_keeps_its_number_in_every_line() {
+        let now = Instant::now();
+        let mut view = Plain::new(false, now);
+        let mut out = Vec::new();
+        let mut all = events();
+        let begun = all[2].clone();
+        let end = Event::StepFinished {
+            cell: cell(),
+            step: StepId(Arc::from("a")),
+            cached: false,
+            error: None,
+            took: Duration::ZERO,
+        };
+        all.extend([end, begun]);
+        for event in all {
+            view.event(&event, now, &mut out).expect("a vector takes everything");
+        }
+        view.idle(now + Duration::from_secs(61), &mut out).expect("a vector takes everything");
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.contains("(backend/arm64 #1 for 61 s)"), "{text}");
     }
 
     #[test]

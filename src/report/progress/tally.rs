@@ -27,15 +27,12 @@ pub(super) struct Running {
     pub(super) began: Instant,
     /// Steps that run now, in the order in which they began.
     pub(super) steps: Vec<Step>,
-    started: usize,
 }
 
 /// A step at work.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    id: StepId,
-    /// In the order of beginning, as in the cell's log.
-    pub(super) number: usize,
+    pub(super) id: StepId,
     pub(super) name: String,
     pub(super) position: Option<StepPosition>,
     pub(super) internal: bool,
@@ -70,7 +67,7 @@ impl Tally {
                 self.usual = (self.expected.len() * 2 > self.cells).then(|| sum / known.max(1));
             }
             Event::CellStarted { cell, .. } => {
-                self.running.insert(cell.clone(), Running { began: now, steps: Vec::new(), started: 0 });
+                self.running.insert(cell.clone(), Running { began: now, steps: Vec::new() });
                 self.at_once = self.at_once.max(self.running.len());
             }
             Event::StepStarted { cell, step, name, position, internal } => {
@@ -137,10 +134,8 @@ impl Running {
             step.began = now;
             return;
         }
-        self.started += 1;
         self.steps.push(Step {
             id: id.clone(),
-            number: self.started,
             name: printable(name),
             position: position.cloned(),
             internal,

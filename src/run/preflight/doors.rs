@@ -87,12 +87,21 @@ async fn of_host(host: &str, doors: &BTreeMap<Repository, Door>, client: &Regist
 
 /// What it means that this machine's clock is `ahead` seconds before that of `host`.
 fn skew(host: &str, ahead: i64) -> Option<Finding> {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
     let seconds = ahead.unsigned_abs();
     if seconds <= SKEW {
         return None;
     }
     let way = if ahead > 0 { "ahead of" } else { "behind" };
-    let text = format!("this machine's clock is {} min {way} the registry's", seconds.div_ceil(60));
+    let amount = match seconds {
+        0..=7200 => format!("{} min", seconds.div_ceil(MINUTE)),
+        7201..172_800 => format!("{} h", seconds / HOUR),
+        172_800..63_072_000 => format!("{} days", seconds / DAY),
+        _ => format!("{} years", seconds / (365 * DAY)),
+    };
+    let text = format!("this machine's clock is {amount} {way} the registry's");
     let fix = "set the clock (`timedatectl set-ntp true`): tokens and certificates are judged by it";
     Some(Finding::new(Level::Warning, host, text).fix(fix))
 }
@@ -201,6 +210,9 @@ mod tests {
     fn five_minutes_are_no_skew() {
         assert!(skew("r", 300).is_none() && skew("r", -300).is_none());
         assert!(skew("r", 301).is_some_and(|finding| finding.text.contains("6 min ahead of")));
+        assert!(skew("r", 10_000).is_some_and(|finding| finding.text.contains("2 h ahead of")));
+        assert!(skew("r", -864_000).is_some_and(|finding| finding.text.contains("10 days behind")));
+        assert!(skew("r", -817_236_360).is_some_and(|finding| finding.text.contains("25 years behind")));
         assert!(skew("r", -3600).is_some_and(|finding| finding.text.contains("60 min behind")));
         assert!(skew("r", i64::MAX).is_some());
     }

@@ -32,7 +32,9 @@ pub(super) enum SendError {
 
 impl SendError {
     pub(super) fn io(path: &[u8], error: &io::Error) -> Self {
-        Self::File { path: printable(path), reason: error.to_string(), disk: true }
+        // The directory itself has no name within it.
+        let path = if path.is_empty() { ".".to_owned() } else { printable(path) };
+        Self::File { path, reason: error.to_string(), disk: true }
     }
 
     pub(super) fn refused(path: &[u8], reason: &str) -> Self {

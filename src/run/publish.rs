@@ -1,19 +1,19 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::fingerprint::images;
+use super::fingerprint::{Fingerprint, images};
 use super::indexes::{Holes, assemble};
 use super::release::journal;
 use super::scans::Scans;
 use super::status::{included, status};
 use super::{CellFailure, CellRecord, RunError, StateDir};
-use crate::base::{CellId, ComponentName, Reference, Tag};
+use crate::base::{CellId, ComponentName, Digest, Reference, Tag};
 use crate::bundle::{BundleContents, BundleEntry, BundleReport, check_destination, write_bundle};
 use crate::event::EventSink;
-use crate::plan::{Cell, Component, Plan, Selection, arch_reference};
+use crate::plan::{Cell, CellBuild, Component, ContextSource, Plan, Selection, arch_reference};
 use crate::registry::{PushForecast, PushOptions, PushReceipt, RegistryClient, Release, ReleaseItem, push_with};
 use crate::store::Layout;
 
@@ -251,13 +251,15 @@ fn judge(
 
 /// Refuses images whose sources changed while the builder read them, and what is made from such images: they may be half of
 /// one state and half of another, of sources as they never were. That they are whole as images does not help whoever gets them.
+/// The same holds for two images of which one was made from a file before and one after it changed.
 fn refuse_unsettled(plan: &Plan, state: &StateDir, what: &'static str, holes: &[CellId]) -> Result<(), RunError> {
     let mut unsettled: BTreeMap<&CellId, String> = BTreeMap::new();
+    let mut states = States::default();
     // In the order of the plan, needs come first.
     for cell in plan.cells.iter().filter(|cell| !holes.contains(&cell.id)) {
         let Some(build) = cell.build() else { continue };
         let print = CellRecord::load(state, &cell.id)?.and_then(|record| record.fingerprint);
-        let reason = print.and_then(|print| print.unsettled);
+        let reason = print.and_then(|print| print.unsettled.clone().or_else(|| states.other(cell, build, &print)));
         let inherited = || {
             let found = images(plan, cell, build).into_iter().find_map(|(_, _, from)| unsettled.get_key_value(&from));
             found.map(|(from, reason)| format!("{from}: {reason}"))
@@ -271,6 +273,33 @@ fn refuse_unsettled(plan: &Plan, state: &StateDir, what: &'static str, holes: &[
     match cells.first().and_then(|first| unsettled.remove(first)) {
         Some(reason) => Err(RunError::Unsettled { what, cells, reason }),
         None => Ok(()),
+    }
+}
+
+/// What files were when images were made from them: (directory, its own ignore file) and path, to digest and the cell.
+#[derive(Default)]
+struct States(BTreeMap<(PathBuf, PathBuf, String), (Digest, CellId)>);
+
+impl States {
+    /// What of this cell's files was otherwise when another one was built from them. Templates may be filled in for each
+    /// cell alone: where there are any, nothing can be told.
+    fn other(&mut self, cell: &Cell, build: &CellBuild, print: &Fingerprint) -> Option<String> {
+        let ContextSource::Directory(directory) = &build.context else { return None };
+        if !build.templates.is_empty() {
+            return None;
+        }
+        let mut own = build.dockerfile.clone().into_os_string();
+        own.push(".dockerignore");
+        let own = Some(PathBuf::from(own)).filter(|path| path.is_file()).unwrap_or_default();
+        let mut found = None;
+        for (name, digest) in print.main_files() {
+            let place = (directory.clone(), own.clone(), name.to_owned());
+            let (known, of) = self.0.entry(place).or_insert_with(|| (digest, cell.id.clone()));
+            if *known != digest && found.is_none() {
+                found = Some(format!("`{name}` changed between this and {of}"));
+            }
+        }
+        found
     }
 }
 

@@ -277,6 +277,27 @@ fn what_changed_while_it_was_built_is_not_published() {
     project.run(&["export", "x.tar"]).exits(0);
 }
 
+/// Each image is one of sources as they were, and both together are a release that never was.
+#[test]
+fn images_from_before_and_after_a_change_are_not_published_together() {
+    let config = "platforms = [\"linux/amd64\"]\n[component.one]\ncontext = \".\"\ndockerfile = \"Dockerfile\"\n[component.two]\ncontext = \".\"\ndockerfile = \"Dockerfile\"\n";
+    let dockerfile = format!("{SHELL}COPY page /\n");
+    let project = Project::with_shell(config, &[("Dockerfile", &dockerfile), ("page", "one")]);
+    project.run(&["build", "--builder", builder()]).exits(0);
+    project.run(&["export", "whole.tar"]).exits(0);
+    let record = project.path(".catamaran/cells/one/linux-amd64.json");
+    let before = fs::read(&record).expect("a record");
+    project.write("page", "two");
+    project.run(&["build", "--builder", builder()]).exits(0);
+    // As if the change had come between the two cells of one run.
+    fs::write(&record, before).expect("written");
+    let told = project.run(&["export", "mixed.tar"]).exits(4).stderr;
+    assert!(told.contains("`page` changed between this and"), "{told}");
+    assert!(!project.path("mixed.tar").exists());
+    project.run(&["build", "--builder", builder()]).exits(0);
+    project.run(&["export", "mixed.tar"]).exits(0);
+}
+
 #[test]
 fn a_dockerfile_that_changes_before_its_turn_is_no_known_input() {
     let base = format!("{SHELL}RUN echo it sleeps; sleep 2\n");

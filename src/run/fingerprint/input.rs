@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Read;
@@ -106,6 +108,15 @@ impl Fingerprint {
         inputs.sort();
         inputs.dedup();
         Self { inputs, reads, unsettled }
+    }
+
+    /// Files of the main context that the builder read, by the path that it asked for, with the digest of what it found.
+    pub(in crate::run) fn main_files(&self) -> impl Iterator<Item = (&str, Digest)> {
+        let main = self.reads.iter().filter(|read| read.context.is_none());
+        let names: BTreeSet<String> = main.flat_map(|read| read.parts(&[])).map(|(name, _)| name).collect();
+        let files =
+            self.inputs.iter().filter(move |input| input.kind == InputKind::Files && names.contains(&input.name));
+        files.map(|input| (input.name.as_str(), input.digest))
     }
 
     /// Whether the image was made from something else than `digest` under this name.

@@ -76,6 +76,18 @@ pub enum RunError {
         /// What is wrong with it.
         source: Box<RunError>,
     },
+    /// What the lock has for an image is not to be had any more: neither its name nor its tag is wrong.
+    #[error("`{reference}` of `{component}` is locked as `{digest}`, which the registry has no more")]
+    Gone {
+        /// The component or external that takes it.
+        component: String,
+        /// The image.
+        reference: Box<Reference>,
+        /// What `catamaran.lock` has.
+        digest: Digest,
+        /// What the registry said.
+        source: Box<RunError>,
+    },
     /// An index lists something that is not known to be a manifest.
     #[error("it cannot be copied whole: {reason}")]
     UnknownEntry {
@@ -267,6 +279,12 @@ fn base_in_words(component: &str, platform: Option<&Platform>, reference: &Refer
     format!("`{component}`{platform} is made from `{reference}`, which is not to be had")
 }
 
+/// Whether `name` is `image` without its registry, with or without the tag.
+fn is_tail(image: &str, name: &str) -> bool {
+    let ends = |whole: &str| whole.strip_suffix(name).is_some_and(|before| before.ends_with('/'));
+    ends(image) || image.rsplit_once(':').is_some_and(|(untagged, _)| ends(untagged))
+}
+
 /// Names that a reader takes in at one look; the rest is a count.
 fn cells_in_words(cells: &[CellId]) -> String {
     const NAMED: usize = 12;
@@ -336,7 +354,10 @@ impl Failure for RunError {
             | Self::DoubledName { .. }
             | Self::Dangling { .. }
             | Self::Moved { .. } => ErrorClass::Incomplete,
-            Self::Index { source, .. } | Self::Base { source, .. } | Self::Source { source, .. } => source.class(),
+            Self::Index { source, .. }
+            | Self::Base { source, .. }
+            | Self::Gone { source, .. }
+            | Self::Source { source, .. } => source.class(),
             Self::Several { first, .. } => first.class(),
             Self::NoSecret { .. }
             | Self::NoAgent { .. }
@@ -388,6 +409,9 @@ impl Failure for RunError {
                 }
                 _ => source.help(),
             },
+            Self::Gone { reference, .. } => {
+                Some(format!("take what it is now: `catamaran lock --update {reference}`"))
+            }
             Self::UnknownEntry { .. } => {
                 Some("name the platforms that you want with `--platform`: their images are copied without it".to_owned())
             }
@@ -401,6 +425,9 @@ impl Failure for RunError {
             Self::Index { source, .. } | Self::Base { source, .. } => source.help(),
             Self::UnknownImage { known, .. } if known.is_empty() => {
                 Some("this project takes nothing from outside".to_owned())
+            }
+            Self::UnknownImage { name, known } if known.iter().any(|image| is_tail(image, name)) => {
+                Some(format!("the registry's host is part of a name: there are {}", known.join(", ")))
             }
             Self::UnknownImage { known, .. } => Some(format!("there are {}", known.join(", "))),
             Self::Stale { .. } => Some("run `catamaran lock`, and commit what it writes".to_owned()),

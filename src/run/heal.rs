@@ -167,7 +167,7 @@ pub(super) fn open_layout(state: &StateDir) -> Result<Layout, RunError> {
     Layout::set_aside_torn_marker(&directory)?;
     let layout = Layout::create(&directory)?;
     match layout.index() {
-        Err(StoreError::NotALayout { path, .. }) => {
+        Err(StoreError::NotALayout { path, .. } | StoreError::Sha512 { path }) => {
             let names = (2..).map(|number| path.with_extension(format!("json.corrupt.{number}")));
             let mut names = std::iter::once(path.with_extension("json.corrupt")).chain(names);
             let aside = names.find(|name| fs::symlink_metadata(name).is_err()).expect("numbers do not end");

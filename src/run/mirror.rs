@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::RunError;
 use super::outside::Outside;
-use super::prefetch::Fetcher;
+use super::prefetch::{Fetcher, gone};
 use crate::base::{CellId, ComponentName, Descriptor, MediaKind, Platform, Reference};
 use crate::image::{ManifestBody, RawManifest, attestation_subject, entry_platform, upstream_part};
 use crate::plan::Plan;
@@ -57,7 +57,9 @@ impl Mirror {
 
     /// What belongs to one cell of an external; nothing but manifests was read.
     pub(super) async fn parts(&self, cell: &CellId, reference: &Reference) -> Result<Parts, RunError> {
-        let root = self.fetcher.root(reference, self.outside.bases().root_of(reference)).await?;
+        let pinned = self.outside.bases().root_of(reference).filter(|_| reference.digest().is_none());
+        let root = self.fetcher.root(reference, pinned).await;
+        let root = root.map_err(|error| gone(cell.component.to_string(), reference, pinned, error))?;
         let image = self.fetcher.image(reference, &root, &cell.platform).await?;
         let mut companions = Vec::new();
         if root.descriptor.kind() == MediaKind::Index {

@@ -13,7 +13,9 @@ use super::outside::Outside;
 use super::publish::blocking;
 use super::wanted::wanted;
 use super::{Bases, RunError, StateDir};
-use crate::base::{Descriptor, Digest, MediaKind, Platform, Reference, Repository, media_type};
+use crate::base::{
+    Descriptor, Digest, ErrorClass, Failure as _, MediaKind, Platform, Reference, Repository, media_type,
+};
 use crate::config::LockFile;
 use crate::event::EventSink;
 use crate::image::{ImageConfig, MANIFEST_LIMIT, ManifestBody, RawManifest, children, entry_platform, is_attestation};
@@ -82,7 +84,10 @@ async fn bring_all(
     let (mut roots, mut wanted_manifests, mut done) = (Vec::new(), Vec::new(), Prefetched::default());
     // Manifests first: they say how much there is to come.
     for one in wanted(plan).into_iter().filter(|one| one.is_base && locked.image(&one.reference).is_some()) {
-        let root = fetcher.root(&one.reference, locked.root_of(&one.reference)).await?;
+        let pinned = locked.root_of(&one.reference);
+        let root = fetcher.root(&one.reference, pinned).await;
+        let name = || one.components().first().cloned().unwrap_or_default();
+        let root = root.map_err(|error| one.failed(None, gone(name(), &one.reference, pinned, error)))?;
         let mut platforms = one.platforms.clone();
         if one.builder {
             let image = locked.image(&one.reference);
@@ -141,6 +146,16 @@ async fn bring_all(
     }
     meter.finish();
     Ok(done)
+}
+
+/// The error of asking for what `reference` was pinned to, told as what it is where the registry has lost that.
+pub(super) fn gone(component: String, reference: &Reference, pinned: Option<Digest>, error: RunError) -> RunError {
+    match pinned {
+        Some(digest) if error.class() == ErrorClass::NotFound => {
+            RunError::Gone { component, reference: Box::new(reference.clone()), digest, source: Box::new(error) }
+        }
+        _ => error,
+    }
 }
 
 /// The platforms that builders of the project are of, as far as that is known without asking them.

@@ -92,6 +92,42 @@ fn a_lock_whose_halves_are_from_different_sides_is_refused() {
 }
 
 #[test]
+fn what_is_locked_and_gone_is_told_with_who_takes_it_and_the_way_out() {
+    let upstream = upstream();
+    let project = project(&upstream);
+    project.run(&["lock"]).exits(0);
+    let text = lock_of(&project);
+    for (name, component) in [("base:1", "`web`"), ("redis:7", "`redis`")] {
+        let name = upstream.name(name);
+        let (before, after) = text.split_once(&format!("{name}\"]\ndigest = \"sha256:")).expect("an entry");
+        let lost = "0".repeat(64);
+        let edited = format!("{before}{name}\"]\ndigest = \"sha256:{lost}{}", &after[64..]);
+        project.write("catamaran.lock", &edited);
+        let ran = project.run(&["prefetch"]).exits(6);
+        let update = format!("`catamaran lock --update {name}`");
+        for part in [component, &format!("is locked as `sha256:{lost}`, which the registry has no more"), &update] {
+            assert!(ran.stderr.contains(part), "{part} in {}", ran.stderr);
+        }
+        assert!(!ran.stderr.contains("for mistakes"), "{}", ran.stderr);
+    }
+    project.write("catamaran.lock", &text);
+    let ran = project.run(&["lock", "--update", "tool:1"]).exits(2);
+    assert!(ran.stderr.contains("the registry's host is part of a name"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_platform_that_an_external_lacks_is_told_at_its_name() {
+    let upstream = upstream();
+    upstream.push(&upstream.index(&[upstream.entry("old", "linux/amd64")]), "redis:7");
+    let ran = project(&upstream).run(&["lock"]).exits(6);
+    assert!(ran.stderr.contains("narrow `platforms`") && !ran.stderr.contains("for mistakes"), "{}", ran.stderr);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    let at = lines.iter().position(|line| line.contains("[external.redis]")).expect("an excerpt");
+    let (line, mark) = (lines[at], lines[at + 1]);
+    assert_eq!(mark.find('^'), line.find("redis"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_lock_that_is_not_up_to_date_is_told_without_asking_a_registry() {
     let upstream = upstream();
     let project = project(&upstream);

@@ -137,6 +137,16 @@ pub enum RegistryError {
         /// Expected and found.
         reason: String,
     },
+    /// A registry serves a manifest under another `Content-Type` than it was sent with.
+    #[error("{what} is not served as what was published: `{sent}` was sent, its Content-Type is {}", if .served.is_empty() { "missing".to_owned() } else { format!("`{}`", Printable(.served)) })]
+    WrongType {
+        /// `fleet/nginx:1.0 at 127.0.0.1:5000`.
+        what: String,
+        /// The type that it was sent with.
+        sent: String,
+        /// The type that it is served with; empty where there is none.
+        served: String,
+    },
     /// What is read, to be copied or built from, is not what it must be.
     #[error("{what} is not what it must be: {reason}")]
     Unsound {
@@ -269,7 +279,7 @@ impl Failure for RegistryError {
             Self::RateLimited { .. } => ErrorClass::RateLimited,
             Self::Network { .. } | Self::Stalled { .. } => ErrorClass::Network,
             Self::Refused { .. } | Self::Protocol { .. } | Self::Overtaken { .. } => ErrorClass::Refused,
-            Self::Integrity { .. } | Self::Unsound { .. } => ErrorClass::Integrity,
+            Self::Integrity { .. } | Self::Unsound { .. } | Self::WrongType { .. } => ErrorClass::Integrity,
             Self::Store(error) => error.class(),
             Self::Journal { .. } => ErrorClass::Disk,
             Self::Mixed { source, .. } => source.class(),
@@ -310,6 +320,11 @@ impl Failure for RegistryError {
             Self::Unsound { .. } => {
                 Some("have it put there again by whoever makes it, or take it from elsewhere: only what is right is taken".to_owned())
             }
+            Self::WrongType { .. } => Some(
+                "other clients cannot read it so: ask who runs the registry, or the proxy before it, to pass the \
+                 Content-Type of manifests on"
+                    .to_owned(),
+            ),
             Self::NoPlatform { .. } => Some(
                 "take an image that has this platform, or narrow `platforms` of what takes it to those that are there"
                     .to_owned(),

@@ -111,6 +111,40 @@ impl RegistryClient {
         self.digest_by_reading(target, name, scopes).await
     }
 
+    /// The `Content-Type` that the manifest called `name` is served with; empty where there is none.
+    ///
+    /// As HEAD has it, and where that is not `expected`, as GET does: that one counts, for it is what others read.
+    pub(super) async fn served_type(
+        &self,
+        target: &Target,
+        name: &str,
+        expected: &str,
+        scopes: &Scopes,
+    ) -> Result<String, RegistryError> {
+        let action = format!("look at {}", shown(&target.path, name));
+        let url = self.url(&target.host, &target.api(&format!("manifests/{name}"))).await?;
+        let mut served = String::new();
+        for method in [Method::HEAD, Method::GET] {
+            let mut call = Call::new(method.clone(), url.clone());
+            accept(&mut call);
+            let response = match self.ask(&target.host, &call, scopes, &action).await {
+                Ok(response) => response,
+                Err(RegistryError::Refused { .. }) if method == Method::HEAD => continue,
+                Err(error) => return Err(error),
+            };
+            let known = response.status().as_u16() == 200;
+            if !known && method == Method::GET {
+                return Err(response.refused().await);
+            }
+            served = response.header("content-type").map(essence).unwrap_or_default().to_owned();
+            if known && served == expected {
+                break;
+            }
+            response.finish().await;
+        }
+        Ok(served)
+    }
+
     async fn digest_by_reading(
         &self,
         target: &Target,
@@ -286,6 +320,11 @@ fn accept(call: &mut Call) {
     }
 }
 
+/// A media type without its parameters (RFC 9110, section 8.3.1).
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
 /// A manifest whose bytes, digests and types agree with each other and with what was asked for.
 fn checked(
     bytes: Bytes,
@@ -311,7 +350,7 @@ fn checked(
     if is_index && (shape.layers.is_some() || shape.config.is_some()) {
         return Err("it claims to be an index and a manifest at once".to_owned());
     }
-    let announced = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    let announced = content_type.map(essence);
     let media_type = match (shape.media_type.as_deref(), announced) {
         (Some(within), Some(announced)) if within != announced && MediaKind::of(announced) != MediaKind::Blob => {
             return Err(format!("it is announced as `{announced}` and says of itself that it is `{within}`"));

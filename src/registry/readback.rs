@@ -20,7 +20,7 @@ use super::{Confirmation, RegistryClient, RegistryError};
 use crate::base::{Credentials, Descriptor, Digest, MediaKind};
 
 /// Reads a release back with a second implementation of the protocol, which shares no code with ours: what it reads is
-/// what others will read. Where it cannot work, ours reads instead and the receipt says why.
+/// what others will read. Only the type that a manifest is served with is looked at by ours alone. Where it cannot work, ours reads instead and the receipt says why.
 ///
 /// Images are read by digest before any tag moves, so that what is wrong is found while nobody sees it; indexes are read
 /// under their tags afterwards.
@@ -197,11 +197,24 @@ impl Reader<'_> {
             }
         };
         if found == expected.digest {
-            return Ok(());
+            return self.served_as_sent(item, name, expected).await;
         }
         // A tag may show its old image for a moment longer; asked again, it will not.
         let reason = format!("`{}` was published, it shows `{found}`", expected.digest);
         Err(Finding::Late(RegistryError::Integrity { what: what(), reason }))
+    }
+
+    /// Clients go by the type that a manifest is served with, and take nothing of `text/plain` for an image; the other
+    /// implementation does not tell it.
+    async fn served_as_sent(&self, item: &Item, name: &str, expected: &Descriptor) -> Result<(), Finding> {
+        let what = || format!("{} at `{}`", shown(&item.target.path, name), item.target.host.name);
+        let sent = &expected.media_type;
+        match self.client.served_type(&item.target, name, sent, &Scopes::push(&item.target.path)).await {
+            Ok(served) if served == *sent => Ok(()),
+            Ok(served) => Err(Finding::Wrong(RegistryError::WrongType { what: what(), sent: sent.clone(), served })),
+            Err(RegistryError::Refused { status: 404, .. }) => Err(absent(what())),
+            Err(error) => Err(Finding::Wrong(error)),
+        }
     }
 
     async fn config(&self, item: &Item, node: &Node, entry: Option<&Descriptor>) -> Result<(), Finding> {

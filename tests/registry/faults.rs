@@ -770,6 +770,25 @@ async fn a_registry_that_serves_something_else() {
 }
 
 #[tokio::test]
+async fn a_registry_that_serves_manifests_as_something_else() {
+    for (served, told) in [("text/plain", "its Content-Type is `text/plain`"), ("", "its Content-Type is missing")] {
+        let case = Case::new().await;
+        for method in ["HEAD", "GET"] {
+            case.registry.always(method, "/manifests/", Act::Header("content-type", served.to_owned()));
+        }
+        let error = case.fails(ErrorClass::Integrity, told).await;
+        assert!(error.to_string().contains("is not served as what was published"), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("Content-Type")), "{error}");
+    }
+    // Parameters change no type, and what HEAD says is of no matter to who reads.
+    let case = Case::new().await;
+    case.registry.always("HEAD", "/manifests/", Act::Header("content-type", "text/plain".to_owned()));
+    let with = format!("{}; charset=utf-8", media_type::MANIFEST);
+    case.registry.always("GET", "/manifests/sha256", Act::Header("content-type", with));
+    case.arrives().await;
+}
+
+#[tokio::test]
 async fn a_registry_that_shows_its_manifests_late() {
     let case = Case::new().await;
     case.registry.script("GET", image_of(&case), 0, 3, coded(404, "MANIFEST_UNKNOWN"));

@@ -18,13 +18,17 @@ pub enum EngineError {
         /// Last lines of the step's output.
         output: Vec<String>,
     },
-    /// There is no builder at an address.
-    #[error("no builder answers at `{address}`: {reason}")]
+    /// There is no builder at an address, or none that this side can speak to.
+    #[error("no builder answers at `{address}`{}: {reason}", .origin.as_ref().map(|origin| format!(" ({})", origin.name)).unwrap_or_default())]
     Unreachable {
         /// The address.
         address: String,
         /// Why, in the words of whoever said it.
         reason: String,
+        /// What that means, as far as types tell.
+        hindrance: Hindrance,
+        /// Who named the builder, where the caller said so.
+        origin: Option<Box<Origin>>,
     },
     /// A builder cannot be meant by an address, or with these certificates.
     #[error("the builder `{address}` cannot be used: {reason}")]
@@ -156,6 +160,45 @@ pub enum EngineError {
     },
 }
 
+/// What stands between this side and a builder, as far as the types of errors tell: words decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hindrance {
+    /// Nobody answers, or nothing is known.
+    Absent,
+    /// Its certificate is of an authority that was not given.
+    Authority,
+    /// Its certificate holds another name, or is out of date.
+    Certificate,
+    /// It wants another client certificate than it got, or any.
+    Client,
+    /// Certificate and key of this side do not belong together, or are none.
+    Identity,
+    /// It ended a connection in plain without a word, as a daemon that speaks TLS does.
+    WantsTls,
+    /// It does not speak TLS.
+    SpeaksPlain,
+    /// A file with certificates cannot be used.
+    File,
+}
+
+/// Who named a builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// `[builder.arm]`
+    pub name: String,
+    /// What to do there.
+    pub help: String,
+}
+
+impl EngineError {
+    /// Nobody answers at `address`.
+    pub fn unreachable(address: impl Into<String>, reason: impl Into<String>) -> Self {
+        let hindrance = Hindrance::Absent;
+        Self::Unreachable { address: address.into(), reason: reason.into(), hindrance, origin: None }
+    }
+}
+
 impl Failure for EngineError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -177,6 +220,7 @@ impl Failure for EngineError {
         match self {
             Self::CannotStart { help, .. } | Self::Settings { help, .. } => Some(help.clone()),
             Self::Service { help, .. } => help.clone(),
+            Self::Unreachable { origin: Some(origin), .. } => Some(origin.help.clone()),
             Self::Unreachable { .. } => {
                 Some("start it, or leave out `--builder` and BUILDKIT_HOST to have one started for the run".to_owned())
             }

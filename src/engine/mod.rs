@@ -9,7 +9,7 @@ mod error;
 mod request;
 mod service;
 
-pub use error::EngineError;
+pub use error::{EngineError, Hindrance, Origin};
 pub use request::{
     Asked, BuildRequest, BuiltImage, ContextReads, ContextSource, DockerfilePlace, DockerfileSource, NamedContext,
     RenderedFile, SecretSource, SshSource,

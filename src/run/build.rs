@@ -142,6 +142,10 @@ async fn run(
     let selected = todo;
     let prepared = prepare_away((plan, whole, state), &selected, &options.inputs).await?;
     let builders = connect(plan, &selected, options, &layout, events, cancel).await?;
+    // Where there is nothing else to do the run ends before anything is touched; externals need no builder.
+    if let Some(error) = builders.nobody().filter(|_| selected.iter().all(|cell| cell.build().is_some())) {
+        return Err(error);
+    }
     let logs: Arc<dyn EventSink> = Arc::new(CellLogs::new(state.clone(), Arc::clone(events)));
     let ground = ((plan, whole, state), (&layout, &contents));
     let outside = prepare_ground(ground, (&selected, chosen), &builders, options, events).await;
@@ -187,7 +191,7 @@ async fn connect(
     let platforms: Vec<Platform> =
         selected.iter().filter(|cell| cell.build().is_some()).map(|cell| cell.id.platform.clone()).collect();
     tokio::select! {
-        builders = Builders::connect(plan, &platforms, &options.builders, layout, events.as_ref()) => Ok(builders?),
+        builders = Builders::connect(plan, &platforms, &options.builders, layout, events.as_ref()) => builders,
         () = cancel.cancelled() => Err(RunError::Cancelled),
     }
 }
@@ -205,7 +209,8 @@ async fn prepare_ground(
     builders.check_native(selected.iter().copied())?;
     let (_, whole, state) = places;
     let outside = look_outside(whole, (selected, builders), (state, layout), options, events).await?;
-    if selected.iter().any(|cell| cell.build().is_some()) {
+    // Without any builder nothing new comes that old images would not fit.
+    if builders.any() && selected.iter().any(|cell| cell.build().is_some()) {
         let known = (layout.clone(), Bases::new(options.lock.clone().unwrap_or_default()), Arc::clone(contents));
         let left = make_way(places, (chosen, selected), known).await?;
         tell_outdated(&left, events.as_ref());
@@ -245,7 +250,8 @@ fn keep_joined(joined: Joined, outcome: &mut Outcome, plan: &Plan, events: &dyn 
     }
     // A component that is not selected has an index of its own right, but is none of this run's results.
     let ran = |name: &ComponentName| outcome.matrix.cells.iter().any(|cell| cell.cell.component == *name);
-    let indexes = joined.reports.into_iter().filter(|index| ran(&index.component)).collect();
+    let holds = |name: &ComponentName| outcome.matrix.holes().all(|cell| cell.cell.component != *name);
+    let indexes = joined.reports.into_iter().filter(|index| ran(&index.component) && holds(&index.component)).collect();
     let mine = |trouble: &RunError| match trouble {
         RunError::Index { component, .. } => ran(component),
         _ => true,

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 
+use super::meet::{Met, Silent, meet, tell};
 use super::named::Named;
-use super::posts::{Post, Posts, Reach, execution_on, fits};
+use super::posts::{Post, Posts, execution_on, fits};
 use super::{NoEmulator, OtherNative, RunError};
 use crate::base::{CredentialSource, Platform};
 use crate::engine::buildkit::BuildKitEngine;
@@ -55,6 +55,10 @@ pub struct Builders {
     reached: usize,
     /// What takes each platform: natively rather than by an emulator, then in the order of the project file.
     lanes: Vec<(Platform, Vec<usize>)>,
+    /// The builders that did not answer.
+    silent: Vec<Silent>,
+    /// Platforms whose own builders did not answer. What has lanes all the same is taken over by others.
+    deserted: Vec<(Platform, Arc<EngineError>)>,
 }
 
 impl Builders {
@@ -85,63 +89,50 @@ impl Builders {
         for post in spare {
             posts.push(post);
         }
-        Self { posts: Arc::new(posts), reached, lanes }
+        Self { posts: Arc::new(posts), reached, lanes, silent: Vec::new(), deserted: Vec::new() }
     }
 
     /// Connects to every builder that takes one of `platforms`, and to no other.
     ///
-    /// A builder that was named and does not answer fails the whole: it is never silently replaced by another. Of several
-    /// that take the same platform one must answer; what the others do not do is told.
+    /// A builder that was named and does not answer is never silently replaced: other builders of the project that take its
+    /// platforms take its cells, which is told, and the cells that have no builder then fail with its reason
+    /// ([`Self::unserved`]). So this fails only where nothing can be asked.
+    ///
+    /// # Errors
+    /// All addresses and certificates that cannot be meant; nothing was contacted then.
     pub async fn connect(
         plan: &Plan,
         platforms: &[Platform],
         settings: &BuilderSettings,
         layout: &Layout,
         events: &dyn EventSink,
-    ) -> Result<Self, EngineError> {
-        let named = Named::all(plan, settings)?;
-        let assigned = assign(platforms, &named);
-        let wanted: Vec<Vec<Platform>> = (0..named.len()).map(|at| taken(&assigned, at)).collect();
-        let connections = named.iter().zip(&wanted).map(|(builder, platforms)| async {
-            if platforms.is_empty() {
-                return None;
-            }
-            builder.warn(events);
-            Some(builder.connect(settings, layout).await)
-        });
-        let results = join_all(connections).await;
-        let answers = |at: &usize| matches!(results.get(*at), Some(Some(Ok(_))));
-        // Whoever is alone with a platform is missed.
-        let missed = |at: usize| assigned.iter().any(|(_, takers)| takers.contains(&at) && !takers.iter().any(answers));
-        let missed: Vec<bool> = (0..named.len()).map(missed).collect();
-        let (mut reached, mut spare, mut first_error) = (Vec::new(), Vec::new(), None);
-        for (at, ((result, builder), platforms)) in results.into_iter().zip(&named).zip(wanted).enumerate() {
-            let post = Post::unreached(builder.platforms.clone(), true, Some(builder.reach(settings, layout)));
-            match result {
-                None => spare.push(post),
-                Some(Ok(engine)) => reached.push((post.with(engine).of(builder.capacity), platforms)),
-                Some(Err(error)) if missed[at] => first_error = first_error.or(Some(error)),
-                Some(Err(error)) => {
-                    let text = format!("{error}; its cells go to the other builders of their platform");
-                    events.emit(Event::Warning { cell: None, text });
-                }
-            }
-        }
-        let nobody = |(platform, takers): &(Platform, Vec<usize>)| takers.is_empty().then(|| platform.clone());
-        let rest: Vec<Platform> = assigned.iter().filter_map(nobody).collect();
-        if first_error.is_none() && !rest.is_empty() {
-            match fall_back(settings, layout, events).await {
-                Ok(post) => reached.push((post, rest)),
-                Err(error) => first_error = Some(error),
-            }
-        }
-        let builders = Self::at(reached, spare);
-        if let Some(error) = first_error {
-            builders.close().await;
+    ) -> Result<Self, RunError> {
+        let named = Named::all(plan, platforms, settings);
+        let faults = named.iter().filter_map(|builder| builder.usable().err()).map(RunError::from);
+        if let Some(error) = RunError::of_many(faults.collect()) {
             return Err(error);
         }
+        let met = meet(&named, platforms, settings, layout, events).await;
+        tell(&met, events);
+        Ok(Self::after(met, events))
+    }
+
+    /// The same without judging what it comes to: what cannot be used is in [`Self::silent`] beside what does not answer.
+    pub(super) async fn look(
+        plan: &Plan,
+        platforms: &[Platform],
+        settings: &BuilderSettings,
+        layout: &Layout,
+        events: &dyn EventSink,
+    ) -> Self {
+        let named = Named::all(plan, platforms, settings);
+        Self::after(meet(&named, platforms, settings, layout, events).await, events)
+    }
+
+    fn after(met: Met, events: &dyn EventSink) -> Self {
+        let builders = Self { silent: met.silent, deserted: met.deserted, ..Self::at(met.taken, met.spare) };
         builders.announce(events);
-        Ok(builders)
+        builders
     }
 
     fn announce(&self, events: &dyn EventSink) {
@@ -174,6 +165,38 @@ impl Builders {
         Some((lane, self.posts.first(lane)?))
     }
 
+    /// Those that did not answer, with the platforms whose cells were to go to them.
+    pub(super) fn silent(&self) -> &[Silent] {
+        &self.silent
+    }
+
+    /// Why nothing at all can be built: nobody answered.
+    pub(super) fn nobody(&self) -> Option<RunError> {
+        let all = || self.silent.iter().map(|silent| RunError::NoBuilder(Arc::clone(&silent.error)));
+        (self.reached == 0).then(|| RunError::of_many(all().collect())).flatten()
+    }
+
+    /// Whether anything can be built.
+    pub(super) const fn any(&self) -> bool {
+        self.reached > 0
+    }
+
+    /// Why a cell has no builder: its own did not answer, and none of those that took its platform over can build it.
+    pub(super) fn unserved(&self, cell: &Cell) -> Option<&Arc<EngineError>> {
+        let (_, error) = self.deserted.iter().find(|(platform, _)| *platform == cell.id.platform)?;
+        (cell.build().is_some() && self.lane_of(cell).is_none()).then_some(error)
+    }
+
+    /// The builder that takes a cell before all others. Of those that took a platform over, one that can build it.
+    pub(super) fn lane_of(&self, cell: &Cell) -> Option<(usize, &Arc<dyn Engine>)> {
+        if !self.deserted.iter().any(|(platform, _)| *platform == cell.id.platform) {
+            return self.lane(&cell.id.platform);
+        }
+        let build = cell.build()?;
+        let (_, takers) = self.lanes.iter().find(|(taken, _)| *taken == cell.id.platform)?;
+        takers.iter().find_map(|lane| Some((*lane, self.posts.first(*lane).filter(|engine| fits(engine, build))?)))
+    }
+
     /// The builder of a lane.
     pub(super) fn at_lane(&self, lane: usize) -> Option<&Arc<dyn Engine>> {
         self.posts.first(lane)
@@ -184,7 +207,7 @@ impl Builders {
     /// All are of one native platform: what of other images it takes depends on that. Nor is emulated what another one runs
     /// natively, and what uses a service stays where that runs.
     pub(super) fn lanes(&self, cell: &Cell) -> Vec<usize> {
-        let Some((first, engine)) = self.lane(&cell.id.platform) else { return Vec::new() };
+        let Some((first, engine)) = self.lane_of(cell) else { return Vec::new() };
         let (Some(build), true) = (cell.build(), cell.services.is_empty()) else { return vec![first] };
         let capabilities = engine.capabilities();
         let execution = rank(&capabilities.execution(&cell.id.platform));
@@ -223,7 +246,7 @@ impl Builders {
     /// platform that is, only the builder can tell.
     pub fn check_native<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Result<(), RunError> {
         for cell in cells {
-            let (Some((_, engine)), Some(build)) = (self.lane(&cell.id.platform), cell.build()) else { continue };
+            let (Some((_, engine)), Some(build)) = (self.lane_of(cell), cell.build()) else { continue };
             let capabilities = engine.capabilities();
             if let Some((planned, span)) = build.native.iter().find(|(id, _)| id.platform != capabilities.native) {
                 return Err(RunError::OtherNative(Box::new(OtherNative {
@@ -249,7 +272,7 @@ impl Builders {
     pub fn missing_emulators<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>) -> Vec<NoEmulator> {
         let mut found: Vec<NoEmulator> = Vec::new();
         for cell in cells {
-            let (Some((_, engine)), Some(build)) = (self.lane(&cell.id.platform), cell.build()) else { continue };
+            let (Some((_, engine)), Some(build)) = (self.lane_of(cell), cell.build()) else { continue };
             let capabilities = engine.capabilities();
             for (platform, span) in &build.executes {
                 if capabilities.execution(platform) != Execution::Absent {
@@ -286,77 +309,11 @@ fn hindrance(address: &str, platform: &Platform) -> Option<String> {
     }
 }
 
-/// Which builders take each platform: those that list it, else those that list none; nobody for the fallback.
-fn assign(platforms: &[Platform], named: &[Named]) -> Vec<(Platform, Vec<usize>)> {
-    let mut assigned: Vec<(Platform, Vec<usize>)> = Vec::new();
-    for platform in platforms {
-        if assigned.iter().any(|(known, _)| known == platform) {
-            continue;
-        }
-        let all = |takes: &dyn Fn(&Named) -> bool| {
-            named.iter().enumerate().filter(|(_, builder)| takes(builder)).map(|(at, _)| at).collect::<Vec<_>>()
-        };
-        let mut takers = all(&|builder| builder.platforms.contains(platform));
-        if takers.is_empty() {
-            takers = all(&|builder| builder.platforms.is_empty());
-        }
-        assigned.push((platform.clone(), takers));
-    }
-    assigned
-}
-
-fn taken(assigned: &[(Platform, Vec<usize>)], by: usize) -> Vec<Platform> {
-    assigned.iter().filter(|(_, takers)| takers.contains(&by)).map(|(platform, _)| platform.clone()).collect()
-}
-
 /// Native before emulated, and that before not at all.
 fn rank(execution: &Execution) -> u8 {
     match execution {
         Execution::Native => 0,
         Execution::Emulated(_) => 1,
         Execution::Absent => 2,
-    }
-}
-
-/// What takes the platforms that no named builder takes.
-async fn fall_back(settings: &BuilderSettings, layout: &Layout, events: &dyn EventSink) -> Result<Post, EngineError> {
-    match &settings.fallback {
-        Fallback::Address(address) => {
-            let builder = Named::by_address(address, settings)?;
-            builder.warn(events);
-            let engine = builder.connect(settings, layout).await?;
-            Ok(Post::unreached(Vec::new(), false, Some(builder.reach(settings, layout))).with(engine))
-        }
-        Fallback::Start(start) => {
-            let (start, layout) = (Arc::clone(start), layout.clone());
-            let reach: Reach = Box::new(move || {
-                start(layout.clone()).map(|started| started.map(|engine| Arc::new(engine) as Arc<dyn Engine>)).boxed()
-            });
-            reach().await.map(|engine| Post::started(engine, reach))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn platform(text: &str) -> Platform {
-        text.parse().expect("a platform")
-    }
-
-    fn builder(platforms: &[&str]) -> Named {
-        let platforms = platforms.iter().map(|text| platform(text)).collect();
-        Named::plain("tcp://b:1", platforms)
-    }
-
-    #[test]
-    fn a_builder_that_lists_a_platform_gets_it() {
-        let platforms = [platform("amd64"), platform("arm64"), platform("amd64"), platform("riscv64")];
-        let at = |named: &[Named]| assign(&platforms, named).into_iter().map(|(_, at)| at).collect::<Vec<_>>();
-        assert_eq!(at(&[builder(&["arm64"])]), [vec![], vec![0], vec![]]);
-        assert_eq!(at(&[builder(&[]), builder(&["arm64"])]), [vec![0], vec![1], vec![0]]);
-        assert_eq!(at(&[builder(&["amd64", "arm64"]), builder(&["arm64"])]), [vec![0], vec![0, 1], vec![]]);
-        assert_eq!(at(&[]), [vec![], vec![], vec![]] as [Vec<usize>; 3]);
     }
 }

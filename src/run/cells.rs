@@ -135,8 +135,9 @@ impl<'a> Cells<'a> {
             // What is not selected is not waited for: it was built by an earlier run or fails on its own.
             needs: cell.needs.iter().filter_map(|need| positions.get(need).copied()).collect(),
             ways: match cell.build() {
-                Some(_) => self.ways(cell, usual),
-                None => vec![Way { lane: mirror, takes: Duration::ZERO }],
+                // What has no builder fails at once, and waits for none.
+                Some(_) if self.builders.unserved(cell).is_none() => self.ways(cell, usual),
+                _ => vec![Way { lane: mirror, takes: Duration::ZERO }],
             },
         };
         let graph = Graph::new(self.selected.iter().map(node).collect())
@@ -160,7 +161,8 @@ impl<'a> Cells<'a> {
             let cell = self.selected[node];
             let log = match service_failure(trouble.error.as_ref()) {
                 Some(failure) => Some(failure.log.clone()),
-                None => cell.build().map(|_| self.state.log(&cell.id)),
+                // What a builder never saw has no log of this run.
+                None => cell.build().filter(|_| self.lanes.contains_key(&node)).map(|_| self.state.log(&cell.id)),
             };
             let advice = cell.build().and_then(|build| copied::advice(build, trouble.error.as_ref()));
             self.failures.push(CellFailure { cell: cell.id.clone(), log, error: trouble.error, advice });
@@ -193,7 +195,7 @@ impl<'a> Cells<'a> {
                 report.builder = self.lanes.get(&node).and_then(|lane| self.builders.at_lane(*lane)).map(address);
                 took = trouble.took;
                 report.took = Some(took);
-                report.log = (!report.external).then_some(log);
+                report.log = self.lanes.contains_key(&node).then_some(log);
             }
             Verdict::Blocked { by } => {
                 report.state = CellState::Blocked;
@@ -229,14 +231,17 @@ fn usual(history: &BTreeMap<String, f64>) -> Duration {
     known.get(known.len() / 2).copied().unwrap_or_default()
 }
 
-/// What failed several cells at once: the builder that was lost, or the service that is no more.
+/// What failed several cells at once: the builder that was lost or never there, or the service that is no more.
 fn culprit(error: &dyn Failure) -> Option<String> {
     if let Some(failure) = service_failure(error) {
         return Some(failure.to_string());
     }
     let error: &(dyn Error + 'static) = error;
+    if let Some(EngineError::Lost { address, .. }) = error.downcast_ref() {
+        return Some(address.clone());
+    }
     match error.downcast_ref() {
-        Some(EngineError::Lost { address, .. }) => Some(address.clone()),
+        Some(RunError::NoBuilder(error)) => Some(error.to_string()),
         _ => None,
     }
 }
@@ -296,7 +301,8 @@ impl Worker for Cells<'_> {
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Made, Stopped<Trouble>>> + Send + 'static {
         let cell = self.selected[node];
-        if cell.build().is_some() {
+        let unserved = self.builders.unserved(cell).cloned();
+        if cell.build().is_some() && unserved.is_none() {
             self.lanes.insert(node, lane);
         }
         let results: BTreeMap<CellId, Descriptor> = so_far
@@ -318,6 +324,7 @@ impl Worker for Cells<'_> {
             results,
             posts: Arc::clone(self.builders.posts()),
             lane: self.lanes.get(&node).copied(),
+            unserved,
             services: cell.services.clone(),
             shared: self.shared.clone(),
             state: self.state.clone(),
@@ -334,7 +341,9 @@ impl Worker for Cells<'_> {
     }
 
     fn ended(&mut self, node: usize, verdict: &Verdict<Made, Trouble>) {
+        // Without any builder nothing new comes that the old image would not fit.
         if matches!(verdict, Verdict::Failed(_) | Verdict::Blocked { .. })
+            && (self.builders.any() || self.selected[node].build().is_none())
             && let Err(error) = CellRecord::forget(self.state, &self.selected[node].id)
         {
             // The cell has failed already, and the run ends with that; its old image just goes on being named.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Crash, ServiceFailure};
 use crate::base::{CellId, ComponentName, Digest, ErrorClass, Failure, Platform, Reference, SourceText, Span};
+use crate::engine::EngineError;
 use crate::verify::Finding;
 
 /// Why a run, or a command over its results, could not do its work.
@@ -35,6 +36,9 @@ pub enum RunError {
     /// A service that a cell needs is not up, or is no more.
     #[error(transparent)]
     Service(Arc<ServiceFailure>),
+    /// The builder of a cell did not answer, and no other one may take its place.
+    #[error(transparent)]
+    NoBuilder(Arc<EngineError>),
     /// The run was stopped before it began.
     #[error("interrupted")]
     Cancelled,
@@ -332,7 +336,7 @@ macro_rules! from_room {
 
 from_room!(
     crate::bundle::BundleError,
-    crate::engine::EngineError,
+    EngineError,
     crate::image::ImageError,
     crate::plan::PlanError,
     crate::registry::RegistryError,
@@ -346,6 +350,7 @@ impl Failure for RunError {
             Self::Cancelled => ErrorClass::Cancelled,
             Self::NoEmulator(_) | Self::OtherNative(_) | Self::NotHere { .. } => ErrorClass::Preflight,
             Self::Service(failure) => failure.class,
+            Self::NoBuilder(error) => error.class(),
             Self::NotWhole { .. } | Self::LockContradictsItself { .. } => ErrorClass::Integrity,
             Self::Incomplete { .. }
             | Self::Unsettled { .. }
@@ -439,6 +444,7 @@ impl Failure for RunError {
             Self::NoHole { .. } => Some("leave it out; `catamaran status` shows what is missing".to_owned()),
             Self::NoSecret { variable, .. } => Some(format!("set {variable}, or name a file for the secret")),
             Self::Service(failure) => failure.help.clone(),
+            Self::NoBuilder(error) => error.help(),
             Self::NoAgent { .. } => Some("start one with `eval $(ssh-agent)` and add a key to it".to_owned()),
             Self::Room(error) => error.help(),
             Self::State { .. } | Self::Cancelled | Self::BadName { .. } => None,
@@ -449,6 +455,7 @@ impl Failure for RunError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Room(error) => Failure::cause(error),
+            Self::NoBuilder(error) => Failure::cause(error.as_ref()),
             Self::Unsettled { reason, .. } => Some(reason.clone()),
             Self::Service(failure) => failure.felt.as_ref().map(|felt| format!("felt by the build, which {felt}")),
             Self::Several { first, .. } => std::error::Error::source(first.as_ref())
@@ -461,6 +468,7 @@ impl Failure for RunError {
     fn output(&self) -> Vec<String> {
         match self {
             Self::Room(error) => error.output(),
+            Self::NoBuilder(error) => error.output(),
             Self::Service(failure) => failure.output.clone(),
             _ => Vec::new(),
         }

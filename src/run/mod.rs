@@ -21,6 +21,7 @@ mod judge;
 mod last;
 mod lock;
 mod logs;
+mod meet;
 mod mirror;
 mod moved;
 mod named;

@@ -108,6 +108,11 @@ impl Post {
         post
     }
 
+    /// The address of the engine that answered.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.current().map(|engine| engine.capabilities().address.as_str())
+    }
+
     fn loss(&self) -> Option<Loss> {
         self.loss.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -152,7 +157,7 @@ impl Post {
             events.emit(Event::Waiting { text });
             let back = tokio::time::timeout(RETURN, returned(reach)).await;
             // What the builds say of the loss tells more than that nobody answers now.
-            back.map_err(|_| EngineError::Unreachable { address, reason: "it does not come back".to_owned() })
+            back.map_err(|_| EngineError::unreachable(address, "it does not come back"))
         });
         second.await.ok().cloned()
     }
@@ -214,10 +219,10 @@ impl Posts {
         let post = self.posts.get(lane);
         match post.and_then(Post::loss) {
             Some(loss) => self.stand_in(platform, build, post).await.ok_or_else(|| loss.error()),
-            None => post.and_then(Post::current).cloned().ok_or_else(|| EngineError::Unreachable {
-                address: platform.to_string(),
-                reason: "no builder takes this platform".to_owned(),
-            }),
+            None => post
+                .and_then(Post::current)
+                .cloned()
+                .ok_or_else(|| EngineError::unreachable(platform.to_string(), "no builder takes this platform")),
         }
     }
 

@@ -81,6 +81,8 @@ pub(super) struct CellTask {
     pub(super) results: BTreeMap<CellId, Descriptor>,
     pub(super) posts: Arc<Posts>,
     pub(super) lane: Option<usize>,
+    /// Why no builder takes it.
+    pub(super) unserved: Option<Arc<EngineError>>,
     /// Services that must run while it is built.
     pub(super) services: Vec<ComponentName>,
     pub(super) shared: Shared,
@@ -140,6 +142,9 @@ impl CellTask {
     }
 
     async fn build(&self, cancel: CancellationToken, began: Instant) -> Result<Made, Box<dyn Failure>> {
+        if let Some(error) = &self.unserved {
+            return Err(boxed(RunError::NoBuilder(Arc::clone(error))));
+        }
         let (Some(lane), Some(prepared)) = (self.lane, &self.prepared) else {
             return Err(boxed(RunError::Internal { message: format!("{} has no builder", self.id) }));
         };

@@ -25,6 +25,11 @@ fn builders(ran: &Ran) -> Vec<String> {
     cells.map(|cell| cell["builder"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// What was written to stderr, in one line.
+fn shown(ran: &Ran) -> String {
+    ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn an_address_that_is_none_is_a_mistake_of_the_user() {
     let project = project("");
@@ -84,6 +89,20 @@ fn a_builder_that_knows_its_clients_is_shown_a_certificate() {
     let without = project(&builder("far", daemon.address(), &format!("ca = \"{}\"", path("ca.pem"))));
     let ran = without.run(&["build"]).exits(8);
     assert!(ran.stderr.contains("it may want a certificate of the client"), "{}", ran.stderr);
+    assert!(shown(&ran).contains("into [builder.far]: `cert"), "{}", ran.stderr);
+    // What does not belong together is named by its files.
+    let mixed =
+        format!("ca = \"{}\"\ncert = \"{}\"\nkey = \"{}\"", path("ca.pem"), path("client.pem"), path("daemon.key"));
+    let ran = project(&builder("far", daemon.address(), &mixed)).run(&["build"]).exits(8);
+    let words = ["client.pem` and key `", "daemon.key` do not belong together", "`key` that belongs to `cert`"];
+    assert!(words.iter().all(|word| shown(&ran).contains(word)), "{}", ran.stderr);
+    // Spoken to in plain, and by who trusts another authority.
+    let ran = project(&builder("far", daemon.address(), "")).run(&["build"]).exits(8);
+    assert!(shown(&ran).contains("write its authority into [builder.far]"), "{}", ran.stderr);
+    let other = Certificates::make().path("ca.pem").display().to_string();
+    let ran = project(&builder("far", daemon.address(), &format!("ca = \"{other}\"\n{identity}"))).run(&["build"]);
+    // The folder of that authority is gone.
+    assert!(shown(&ran.exits(8)).contains("files in PEM form that can be read into [builder.far]"));
     // Half of what is needed is never taken for nothing: that would be a connection in plain.
     let half = project(&builder("far", daemon.address(), &identity));
     let ran = half.run(&["build"]).exits(2);
@@ -103,10 +122,14 @@ fn an_authority_on_the_command_line_makes_it_tls() {
     let other = Certificates::make();
     let other = other.path("ca.pem").display().to_string();
     let ran = project.run(&["build", "--force", "--builder", daemon.address(), "--ca", &other]);
-    assert!(ran.exits(8).stderr.contains("certificate"));
+    let text = shown(&ran.exits(8));
+    assert!(text.contains("signed the builder's certificate with `--ca FILE`"), "{text}");
     // The authority may be a registry's; a builder on this machine may be plain all the same.
     let plain = Daemon::start_tcp(&[]);
     project.run(&["build", "--force", "--builder", plain.address(), "--ca", &ca]).exits(0);
+    let far = self::project(&builder("far", plain.address(), &format!("ca = \"{ca}\"")));
+    let ran = far.run(&["build"]).exits(8);
+    assert!(shown(&ran).contains("leave out `ca`, `cert` and `key` in [builder.far]"), "{}", ran.stderr);
 }
 
 #[test]

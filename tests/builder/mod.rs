@@ -1,5 +1,6 @@
 //! Builders that catamaran starts itself: a real `buildkitd`, as root and as an ordinary user.
 
+mod absent;
 mod addresses;
 mod bases;
 pub(crate) mod bench;

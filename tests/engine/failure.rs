@@ -131,7 +131,7 @@ async fn nobody_at_the_address() {
     let socket = format!("unix://{}/nobody", bench.directory.path().display());
     for (address, words) in [(socket.as_str(), "No such file"), ("tcp://127.0.0.1:9", "refused")] {
         let error = BuildKitEngine::connect(options(address, &bench.layout)).await.unwrap_err();
-        let EngineError::Unreachable { address: shown, reason } = &error else { panic!("{error:?}") };
+        let EngineError::Unreachable { address: shown, reason, .. } = &error else { panic!("{error:?}") };
         assert_eq!(shown, address);
         assert!(reason.contains(words), "{address}: {reason}");
         assert_eq!(error.class(), ErrorClass::Builder);

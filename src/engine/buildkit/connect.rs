@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use super::proto::pb;
 use super::session::{Auth, Ingests, Seed};
 use super::words;
 use crate::base::{CredentialSource, Platform};
-use crate::engine::{Capabilities, EngineError};
+use crate::engine::{Capabilities, EngineError, Hindrance};
 use crate::store::Layout;
 
 /// Errors arrive as trailers that hold the Dockerfile, its definition and stacks: hyper's 16 KiB would turn the error of a
@@ -84,13 +85,13 @@ impl fmt::Debug for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// What may be meant by a connection that is closed without a word. A daemon that misses TLS or the client's certificate
+    /// What may be meant by a failure to speak that no type tells: a connection that is closed without a word. A daemon that misses TLS or the client's certificate
     /// says so, if at all, in an alert that often loses the race against the end of the connection.
-    fn suspicion(&self) -> &'static str {
+    fn suspicion(&self) -> (Hindrance, &'static str) {
         match &self.tls {
-            None if self.address.starts_with("tcp:") => " (it may want TLS)",
-            Some(TlsFiles { identity: None, .. }) => " (it may want a certificate of the client)",
-            _ => "",
+            None if self.address.starts_with("tcp:") => (Hindrance::WantsTls, " (it may want TLS)"),
+            Some(TlsFiles { identity: None, .. }) => (Hindrance::Client, " (it may want a certificate of the client)"),
+            _ => (Hindrance::Absent, ""),
         }
     }
 }
@@ -135,17 +136,31 @@ impl BuildKitEngine {
     pub async fn connect(options: ConnectOptions) -> Result<Self, EngineError> {
         Self::check_address(&options.address)?;
         let address = options.address.clone();
-        let unreachable = |reason: String| EngineError::Unreachable { address: address.clone(), reason };
+        let unreachable = |Refusal { hindrance, reason }: Refusal| EngineError::Unreachable {
+            address: address.clone(),
+            reason,
+            hindrance,
+            origin: None,
+        };
         let attempt = async {
             let channel = open(&options).await.map_err(unreachable)?;
             let asked = ask(&channel, &address).await;
-            let (capabilities, network) =
-                asked.map_err(|reason| unreachable(format!("{reason}{}", options.suspicion())))?;
+            let (capabilities, network) = asked.map_err(|mut refusal| {
+                let (suspected, words) = options.suspicion();
+                refusal.reason.push_str(words);
+                if refusal.hindrance == Hindrance::Absent {
+                    refusal.hindrance = suspected;
+                }
+                unreachable(refusal)
+            })?;
             Ok((channel, capabilities, network))
         };
         let (channel, capabilities, network) =
             tokio::time::timeout(options.connect_timeout, attempt).await.unwrap_or_else(|_| {
-                Err(unreachable(format!("no answer within {} s", options.connect_timeout.as_secs_f32())))
+                Err(EngineError::unreachable(
+                    &address,
+                    format!("no answer within {} s", options.connect_timeout.as_secs_f32()),
+                ))
             })?;
         let native = capabilities.native.clone();
         Ok(Self {
@@ -180,19 +195,69 @@ pub(super) fn control(channel: &Channel) -> ControlClient<Channel> {
         .max_encoding_message_size(MESSAGE_LIMIT)
 }
 
-/// Opens the HTTP/2 connection; `Err` is the reason in words.
-async fn open(options: &ConnectOptions) -> Result<Channel, String> {
+/// Why a builder cannot be spoken to.
+struct Refusal {
+    hindrance: Hindrance,
+    reason: String,
+}
+
+impl Refusal {
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        Self { hindrance: hindrance(error), reason: words::chain(error) }
+    }
+
+    fn of_status(status: &tonic::Status) -> Self {
+        Self { hindrance: hindrance(status), reason: words::status(status) }
+    }
+
+    fn plain(reason: impl Into<String>) -> Self {
+        Self { hindrance: Hindrance::Absent, reason: reason.into() }
+    }
+}
+
+/// What the TLS library says of a failure, wherever among its causes that is.
+fn hindrance(error: &(dyn Error + 'static)) -> Hindrance {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // What an I/O error holds is none of its causes: it passes on what that one has for a cause.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = inner.map(|inner| -> &(dyn Error + 'static) { inner });
+        if let Some(error) = inner.into_iter().chain([error]).find_map(|one| one.downcast_ref::<rustls::Error>()) {
+            return match error {
+                rustls::Error::InvalidCertificate(fault) => of_certificate(fault),
+                rustls::Error::AlertReceived(_) => Hindrance::Client,
+                rustls::Error::InvalidMessage(_) => Hindrance::SpeaksPlain,
+                rustls::Error::InconsistentKeys(_) => Hindrance::Identity,
+                _ => Hindrance::Absent,
+            };
+        }
+        next = inner.filter(|inner| inner.is::<std::io::Error>()).or_else(|| error.source());
+    }
+    Hindrance::Absent
+}
+
+fn of_certificate(fault: &rustls::CertificateError) -> Hindrance {
+    use rustls::CertificateError as Fault;
+    // A signature that does not fit is that of another authority with the same name.
+    match fault {
+        Fault::UnknownIssuer | Fault::BadSignature => Hindrance::Authority,
+        _ => Hindrance::Certificate,
+    }
+}
+
+/// Opens the HTTP/2 connection.
+async fn open(options: &ConnectOptions) -> Result<Channel, Refusal> {
     if let Some(path) = socket_path(&options.address) {
         return open_unix(path).await;
     }
     let authority = options.address.trim_start_matches("tcp://");
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}")).map_err(|error| words::chain(&error))?;
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}")).map_err(|error| Refusal::of(&error))?;
     let mut endpoint = tuned(endpoint);
     if let Some(files) = &options.tls {
-        endpoint = endpoint.tls_config(tls(files).await?).map_err(|error| words::chain(&error))?;
+        endpoint = with_tls(endpoint, files).await?;
     }
-    endpoint.connect().await.map_err(|error| words::chain(&error))
+    endpoint.connect().await.map_err(|error| Refusal::of(&error))
 }
 
 /// The path in `unix:///path` or `unix:/path`.
@@ -202,7 +267,7 @@ fn socket_path(address: &str) -> Option<&Path> {
 }
 
 /// A path goes round the URI parser: it may hold spaces and percent signs.
-async fn open_unix(path: &Path) -> Result<Channel, String> {
+async fn open_unix(path: &Path) -> Result<Channel, Refusal> {
     let path = path.to_owned();
     let connector = service_fn(move |_| {
         let path = path.clone();
@@ -212,7 +277,7 @@ async fn open_unix(path: &Path) -> Result<Channel, String> {
     tuned(Endpoint::from_static("http://localhost"))
         .connect_with_connector(connector)
         .await
-        .map_err(|error| words::chain(&error))
+        .map_err(|error| Refusal::of(&error))
 }
 
 /// No HTTP/2 pings: buildkitd keeps grpc-go's default and answers more than one in five minutes with GOAWAY. The session's
@@ -227,17 +292,47 @@ fn tuned(endpoint: Endpoint) -> Endpoint {
         .tcp_keepalive_retries(Some(6))
 }
 
-async fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, String> {
-    let read = async |path: &PathBuf| {
-        tokio::fs::read(path).await.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+/// The endpoint with the certificates of `files`; where they cannot be used, whose fault it is.
+async fn with_tls(endpoint: Endpoint, files: &TlsFiles) -> Result<Endpoint, Refusal> {
+    let Some((certificate, key)) = &files.identity else {
+        return endpoint.tls_config(authorities(files).await?).map_err(|error| of_authorities(files, &error));
     };
+    // Without this side's own certificate first: who fails there is one of the authorities.
+    let trusting = authorities(files).await?;
+    endpoint.clone().tls_config(trusting.clone()).map_err(|error| of_authorities(files, &error))?;
+    let identity = Identity::from_pem(read(certificate).await?, read(key).await?);
+    endpoint.tls_config(trusting.identity(identity)).map_err(|error| Refusal {
+        hindrance: Hindrance::Identity,
+        reason: format!(
+            "certificate `{}` and key `{}` do not belong together: {}",
+            certificate.display(),
+            key.display(),
+            words::chain(&error)
+        ),
+    })
+}
+
+fn of_authorities(files: &TlsFiles, error: &tonic::transport::Error) -> Refusal {
+    let names: Vec<String> = files.authorities.iter().map(|path| format!("`{}`", path.display())).collect();
+    let reason = format!("{} holds no authority that can be used: {}", names.join(", "), words::chain(error));
+    Refusal { hindrance: Hindrance::File, reason }
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
+    tokio::fs::read(path).await.map_err(|error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no `{}`", path.display()),
+            _ => format!("cannot read `{}`: {error}", path.display()),
+        };
+        Refusal { hindrance: Hindrance::File, reason }
+    })
+}
+
+async fn authorities(files: &TlsFiles) -> Result<ClientTlsConfig, Refusal> {
     // Daemons before v0.17 negotiate no protocol at all.
     let mut config = ClientTlsConfig::new().assume_http2(true);
     for path in &files.authorities {
         config = config.ca_certificate(Certificate::from_pem(read(path).await?));
-    }
-    if let Some((certificate, key)) = &files.identity {
-        config = config.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
     }
     if let Some(name) = &files.server_name {
         config = config.domain_name(name);
@@ -247,24 +342,24 @@ async fn tls(files: &TlsFiles) -> Result<ClientTlsConfig, String> {
 
 /// Asks for version and platforms. The socket listens before the daemon is ready, and a missing client certificate shows
 /// only now: connecting alone proves nothing.
-async fn ask(channel: &Channel, address: &str) -> Result<(Capabilities, Network), String> {
+async fn ask(channel: &Channel, address: &str) -> Result<(Capabilities, Network), Refusal> {
     let mut control = control(channel);
     let version = match control.info(InfoRequest {}).await {
         Ok(response) => response.into_inner().buildkit_version.map(|version| version.version).unwrap_or_default(),
         // Daemons before v0.11 do not know the call, and are there all the same.
         Err(status) if status.code() == tonic::Code::Unimplemented => String::new(),
-        Err(status) => return Err(words::status(&status)),
+        Err(status) => return Err(Refusal::of_status(&status)),
     };
     let workers = control
         .list_workers(ListWorkersRequest::default())
         .await
-        .map_err(|status| words::status(&status))?
+        .map_err(|status| Refusal::of_status(&status))?
         .into_inner()
         .record;
     // The first worker is the one that builds when nothing chooses another.
-    let worker = workers.into_iter().next().ok_or_else(|| "it has no worker".to_owned())?;
+    let worker = workers.into_iter().next().ok_or_else(|| Refusal::plain("it has no worker"))?;
     let platforms: Vec<Platform> = worker.platforms.iter().filter_map(platform).collect();
-    let native = platforms.first().cloned().ok_or_else(|| "its worker names no platform".to_owned())?;
+    let native = platforms.first().cloned().ok_or_else(|| Refusal::plain("its worker names no platform"))?;
     let version = match version.trim_start_matches('v') {
         "" => "buildkit".to_owned(),
         version => format!("buildkit {version}"),

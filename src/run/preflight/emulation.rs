@@ -5,6 +5,7 @@ use super::finding::{Finding, Level, counted};
 use crate::base::{CellId, ErrorClass, Failure as _, Platform};
 use crate::event::{Event, EventSink, Execution};
 use crate::plan::{Cell, Plan};
+use crate::run::meet::Silent;
 use crate::run::{BuilderSettings, Builders, NoEmulator, RunError};
 use crate::store::Layout;
 use crate::sys::{self, Emulation};
@@ -37,25 +38,39 @@ pub(super) async fn builders(
         })
     };
     let began = Instant::now();
-    let builders = match Builders::connect(plan, &platforms, settings, layout, listening.as_ref()).await {
-        Ok(builders) => builders,
-        Err(error) => {
-            let finding = Finding::failure("builder", &error);
-            return vec![finding.cells(built.iter().map(|cell| cell.id.clone()))];
-        }
-    };
+    let builders = Builders::look(plan, &platforms, settings, layout, listening.as_ref()).await;
     let took = began.elapsed();
     let missing = builders.missing_emulators(built.iter().copied());
     let other = builders.check_native(built.iter().copied()).err();
     builders.close().await;
     let ready = std::mem::take(&mut *ready.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut findings: Vec<Finding> = ready.iter().flat_map(|one| of_builder(one, took, &missing, &built)).collect();
+    let mut findings: Vec<Finding> =
+        builders.silent().iter().map(|one| silent(one, &builders, &ready, &built)).collect();
+    // A builder that took a platform over need not take all of its cells.
+    let served: Vec<&Cell> = built.iter().copied().filter(|cell| builders.unserved(cell).is_none()).collect();
+    findings.extend(ready.iter().flat_map(|one| of_builder(one, took, &missing, &served)));
     findings.extend(other.iter().map(|error| {
         let cells = if let RunError::OtherNative(other) = error { vec![other.cell.clone()] } else { Vec::new() };
         Finding::failure("builder", error).cells(cells)
     }));
     findings.extend(missing.into_iter().map(no_emulator));
     findings
+}
+
+/// A builder that is of no use: the cells that it was to take, and whether others take them.
+fn silent(one: &Silent, builders: &Builders, ready: &[Ready], built: &[&Cell]) -> Finding {
+    let finding = Finding::failure("builder", one.error.as_ref());
+    let ours = || built.iter().filter(|cell| one.platforms.contains(&cell.id.platform));
+    let left = ours().any(|cell| builders.unserved(cell).is_some());
+    let finding = finding.cells(ours().map(|cell| cell.id.clone()));
+    // Settings that cannot be meant end a build before anything is contacted.
+    if left || one.error.class() == ErrorClass::Config {
+        return finding;
+    }
+    let takes = |(_, _, platforms): &&Ready| platforms.iter().any(|(platform, _)| one.platforms.contains(platform));
+    let others: Vec<String> = ready.iter().filter(takes).map(|(address, ..)| format!("`{address}`")).collect();
+    let text = format!("{}; its cells go to {}", finding.text, others.join(", "));
+    Finding { level: Level::Warning, text, ..finding }
 }
 
 fn of_builder(
@@ -76,6 +91,9 @@ fn of_builder(
             continue;
         }
         let cells = of(platform);
+        if cells.is_empty() {
+            continue;
+        }
         let count = counted(cells.len(), "cell", "cells");
         let mut finding = Finding::new(Level::Fine, platform.short(), "").cells(cells);
         finding.text = match execution {

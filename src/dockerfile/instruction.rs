@@ -70,6 +70,12 @@ impl Instruction {
         self.flags.iter().find(|flag| flag.name == name).and_then(|flag| flag.value.as_ref())
     }
 
+    /// Every `--mount` of a RUN.
+    pub fn mounts(&self) -> impl Iterator<Item = Mount<'_>> {
+        let values = self.flags.iter().filter(|flag| flag.name == "mount").filter_map(|flag| flag.value.as_ref());
+        values.map(|value| Mount { value: &value.text })
+    }
+
     /// The `from` of every `--mount` of a RUN, with the place of the flag.
     pub fn mounts_from(&self) -> impl Iterator<Item = Word> {
         self.flags.iter().filter(|flag| flag.name == "mount").filter_map(|flag| {
@@ -81,6 +87,34 @@ impl Instruction {
             })?;
             Some(Word { text: from, range: value.range.clone() })
         })
+    }
+}
+
+/// A `--mount`, as it is written: `type=secret,id=token,required=true`.
+#[derive(Debug, Clone, Copy)]
+pub struct Mount<'a> {
+    value: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    /// The value of the first field of one of these names; one without a value is empty. A quoted field that holds a comma
+    /// is not understood.
+    pub fn field(&self, names: &[&str]) -> Option<&'a str> {
+        self.value.split(',').find_map(|field| {
+            let field = field.trim().trim_matches('"');
+            let (key, value) = field.split_once('=').unwrap_or((field, ""));
+            names.iter().any(|name| key.eq_ignore_ascii_case(name)).then_some(value)
+        })
+    }
+
+    /// What is mounted; a bind mount where nothing is said.
+    pub fn kind(&self) -> &'a str {
+        self.field(&["type"]).unwrap_or("bind")
+    }
+
+    /// Whether the step fails without it.
+    pub fn is_required(&self) -> bool {
+        self.field(&["required"]).is_some_and(|value| matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 }
 

@@ -17,7 +17,7 @@ pub use error::{DockerfileError, DockerfileProblem};
 pub use expand::{ExpandError, Expanded, expand};
 pub use facts::{BuildInputs, Facts, StagePlatform, Use, UsedBy, context_name};
 pub use heredoc::Heredoc;
-pub use instruction::{Flag, Instruction, InstructionKind, Word};
+pub use instruction::{Flag, Instruction, InstructionKind, Mount, Word};
 pub use lexer::Directives;
 pub use parser::{Dockerfile, Stage};
 

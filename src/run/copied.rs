@@ -43,42 +43,103 @@ fn sources(text: &SourceText, line: usize, args: &BTreeMap<String, String>) -> O
     Some(whole.map(|word| word.text).filter(plain).collect())
 }
 
-/// Sources of COPY and ADD that are sure to fail a build of the stage that is wanted, each with its place (`Dockerfile:3`)
-/// and what to do. What cannot be told without building (variables, globs, exceptions to an ignored folder) is left out.
+/// What of a Dockerfile is sure to fail a build of the stage that is wanted, each with its place (`Dockerfile:3`), what is
+/// wrong and what to do: sources of COPY, ADD and bind mounts that are not in the context, secrets and agents that a step
+/// requires and nobody declares. What cannot be told without building (variables, globs, exceptions to an ignored folder) is
+/// left out.
 pub(super) fn lacking(build: &CellBuild) -> Vec<(String, String)> {
-    let ContextSource::Directory(context) = &build.context else { return Vec::new() };
-    // What is rendered lies elsewhere, and may have another ignore file.
-    if build.rendered.is_some() || !build.templates.is_empty() {
-        return Vec::new();
-    }
-    let text = std::fs::read_to_string(&build.dockerfile).unwrap_or_default();
-    let name = build.dockerfile.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((name, text)) = text_of(build) else { return Vec::new() };
     let text = SourceText::new(&name, &text);
     let Ok(file) = Dockerfile::parse(&text) else { return Vec::new() };
     // Another frontend may mean something else by the same words.
-    let Some(ignore) = ignore_file(build, context).filter(|_| !file.directives.is_foreign()) else { return Vec::new() };
-    let excepts = ignore.1.patterns().iter().any(|pattern| pattern.starts_with('!'));
+    if file.directives.is_foreign() {
+        return Vec::new();
+    }
+    // Files that templates become are in no context of this machine.
+    let context = match &build.context {
+        ContextSource::Directory(context) if build.templates.is_empty() => Some(context),
+        _ => None,
+    };
+    let ignored = context.and_then(|context| Some((context, ignore_file(build, context)?)));
     let mut found = Vec::new();
     // A named context stands in for the stage of its name.
     let replaced = |name: &str| build.contexts.iter().any(|context| context.name.eq_ignore_ascii_case(name));
     for instruction in needed(&file, build.target.as_deref(), replaced) {
-        let InstructionKind::Copy { sources, .. } = &instruction.kind else { continue };
-        if instruction.flag("from").is_some() {
-            continue;
-        }
-        let literal = |source: &&str| {
-            !source.contains([':', '@', '*', '?', '[', '$', '\\', '"', '\'']) && !source.starts_with("<<")
-        };
-        for source in sources.iter().map(|word| word.text.as_str()).filter(literal) {
-            if excepts && context.join(source.trim_matches('/')).is_dir() {
-                continue;
-            }
-            if let Some(advice) = look(context, &ignore, source) {
-                found.push((format!("{name}:{}", text.line_column(instruction.range.start).0), advice));
+        let place = || format!("{name}:{}", text.line_column(instruction.range.start).0);
+        if let Some((context, ignore)) = &ignored {
+            let excepts = ignore.1.patterns().iter().any(|pattern| pattern.starts_with('!'));
+            for source in from_context(instruction) {
+                if excepts && context.join(source.trim_matches('/')).is_dir() {
+                    continue;
+                }
+                found.extend(look(context, ignore, source).map(|advice| (place(), advice)));
             }
         }
+        found.extend(undeclared(instruction, build).map(|advice| (place(), advice)));
     }
     found
+}
+
+/// The Dockerfile as it is built, and the name that people know it by.
+fn text_of(build: &CellBuild) -> Option<(String, String)> {
+    if build.fetched.is_some() {
+        return None;
+    }
+    let name = build.dockerfile.file_name()?.to_string_lossy().into_owned();
+    match &build.rendered {
+        None => Some((name, std::fs::read_to_string(&build.dockerfile).ok()?)),
+        Some(text) if build.dockerfile.extension().is_none_or(|extension| extension != "tpl") => {
+            Some(("dockerfile-inline".to_owned(), text.to_string()))
+        }
+        // The lines of what is rendered need not be those of the template.
+        Some(_) => None,
+    }
+}
+
+/// What an instruction takes from the main context, as far as it is written out.
+fn from_context(instruction: &Instruction) -> Vec<&str> {
+    let literal =
+        |source: &&str| !source.contains([':', '@', '*', '?', '[', '$', '\\', '"', '\'']) && !source.starts_with("<<");
+    match &instruction.kind {
+        InstructionKind::Copy { sources, .. } if instruction.flag("from").is_none() => {
+            sources.iter().map(|word| word.text.as_str()).filter(literal).collect()
+        }
+        InstructionKind::Run => {
+            let binds = instruction.mounts().filter(|mount| mount.kind() == "bind" && mount.field(&["from"]).is_none());
+            binds.filter_map(|mount| mount.field(&["source", "src"])).filter(literal).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Secrets and ssh agents that a step requires and the component does not have, in the form of the other findings.
+fn undeclared(instruction: &Instruction, build: &CellBuild) -> impl Iterator<Item = String> {
+    let runs = matches!(instruction.kind, InstructionKind::Run);
+    instruction.mounts().filter(move |mount| runs && mount.is_required()).filter_map(|mount| match mount.kind() {
+        "secret" => {
+            // moby/buildkit dockerfile2llb, dispatchSecret: the last part of the target where there is no id.
+            let id = mount.field(&["id"]).filter(|id| !id.is_empty());
+            let id = id.or_else(|| mount.field(&["target", "dst", "destination"])?.rsplit('/').next())?;
+            let missing = !id.is_empty() && !id.contains('$') && !build.secrets.contains_key(id);
+            missing.then(|| {
+                format!(
+                    "the step requires the secret `{id}`, and the component has none of that name: \
+                     add it, `secrets = {{ {id} = {{ file = \"FILE\" }} }}` in catamaran.toml, or take out `required`"
+                )
+            })
+        }
+        "ssh" => {
+            let id = mount.field(&["id"]).filter(|id| !id.is_empty()).unwrap_or("default");
+            let missing = !id.contains('$') && !build.ssh.contains_key(id);
+            missing.then(|| {
+                format!(
+                    "the step requires the ssh agent `{id}`, and the component has none of that name: \
+                     add it, `ssh = [\"{id}\"]` in catamaran.toml, or take out `required`"
+                )
+            })
+        }
+        _ => None,
+    })
 }
 
 /// The instructions of the stage that is built and of those that it is seen to need.
@@ -209,5 +270,14 @@ mod tests {
         assert_eq!(sources(&text, 3, &args), Some(vec!["a-1".to_owned(), "b".to_owned()]));
         assert_eq!(sources(&text, 4, &args), None);
         assert_eq!(sources(&text, 5, &args), None);
+    }
+
+    #[test]
+    fn only_bind_mounts_of_the_context_take_from_it() {
+        let text = "FROM scratch\nRUN --mount=source=a,target=/a --mount=type=bind,src=b,target=/b \\\n\
+                    --mount=type=bind,from=x,source=c,target=/c --mount=type=cache,source=d,target=/d \\\n\
+                    --mount=type=bind,source=$E,target=/e --mount=target=/all true\n";
+        let file = Dockerfile::parse(&SourceText::new("Dockerfile", text)).expect("a Dockerfile");
+        assert_eq!(from_context(&file.stages[0].instructions[0]), ["a", "b"]);
     }
 }

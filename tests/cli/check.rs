@@ -82,6 +82,10 @@ fn everything_is_told_at_once() {
     says(&document, "fail", &closed.address, &["login", &both("api")]);
     says(&document, "fail", &secret.address, &["--ca FILE", &both("web")]);
     says(&document, "fail", "127.0.0.1:1", &[&both("proxy")]);
+    for item in document["items"].as_array().expect("items") {
+        let told = item["verdict"] == "ok" || item["verdict"] == "note" || item["fix"].is_string();
+        assert!(told, "a finding without a fix: {item:#}");
+    }
     // The cause first, then what the reader does: the same for people.
     let text = project.run(&["check", NOBODY[0], NOBODY[1], "--to", &closed.reference("fleet")]).exits(8).stdout;
     assert!(text.contains("FAIL  api") && text.contains("cells: api/amd64, api/arm64\n"), "{text}");
@@ -114,6 +118,55 @@ fn secrets_that_have_no_value_are_told_with_their_cells() {
     let both = "web/linux/amd64 web/linux/arm64";
     says(&document, "fail", "secrets", &["NOBODY_SETS_THIS of secret `token` is not set", both]);
     says(&document, "fail", "secrets", &["no-such-key", "secret `key`", both]);
+}
+
+#[test]
+fn what_steps_take_and_nobody_gives_is_told_wherever_the_dockerfile_is() {
+    let config = "name = \"demo\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n\
+        [component.copies]\ncontext = \"ctx\"\ndockerfile-inline = \"FROM scratch\\nCOPY main.go /\\nCOPY missing.txt /\"\n\
+        [component.mounts]\ncontext = \"ctx\"\ndockerfile = \"mounts\"\n\
+        [component.wants]\ncontext = \"ctx\"\ndockerfile = \"wants\"\n\
+        [component.has]\ncontext = \"ctx\"\ndockerfile = \"wants\"\nssh = [\"default\"]\n\
+        secrets = { token = { file = \"value\" }, key = { file = \"value\" } }\n";
+    let mounts = "FROM scratch\nRUN --mount=type=bind,source=sub,target=/m [\"/x\"]\n\
+        RUN --mount=source=gone,target=/m --mount=type=bind,from=copies,source=any,target=/n [\"/x\"]\n\
+        RUN --mount=target=/all --mount=type=bind,source=there,target=/m [\"/x\"]\n";
+    let wants = "FROM scratch\nRUN --mount=type=secret,id=token,required=true [\"/x\"]\n\
+        RUN --mount=type=secret,target=/run/key,required --mount=type=secret,id=other [\"/x\"]\n\
+        RUN --mount=type=ssh,required=true [\"/x\"]\n";
+    let files = [
+        ("ctx/.dockerignore", "main.go\nsub\n"),
+        ("ctx/main.go", ""),
+        ("ctx/sub/s", ""),
+        ("ctx/there/s", ""),
+        ("mounts", mounts),
+        ("wants", wants),
+        ("value", "1"),
+    ];
+    let project = Project::with(config, &files);
+    let check = |agent: Option<&str>| {
+        let mut command = project.command(&["check", "--json"]);
+        command.args(["--builder", Daemon::shared().address()]).env_remove("SSH_AUTH_SOCK");
+        command.envs(agent.map(|agent| ("SSH_AUTH_SOCK", agent)));
+        json(project.ran(&command.output().expect("it runs")), 5)
+    };
+    let document = check(None);
+    let both = |name: &str| format!("{name}/linux/amd64 {name}/linux/arm64");
+    let inline = "dockerfile-inline:2: `main.go` is there";
+    says(&document, "fail", "copies", &[inline, "`!main.go`", &both("copies")]);
+    says(&document, "fail", "copies", &["dockerfile-inline:3: there is no `missing.txt`", "look at the path"]);
+    says(&document, "fail", "mounts", &["mounts:2: `sub` is there", "`!sub`", &both("mounts")]);
+    says(&document, "fail", "mounts", &["mounts:3: there is no `gone`"]);
+    assert_eq!(told(&document, "fail", "mounts").len(), 2, "{document:#}");
+    says(&document, "fail", "wants", &["wants:2: the step requires the secret `token`", "secrets = ", &both("wants")]);
+    says(&document, "fail", "wants", &["wants:3: the step requires the secret `key`"]);
+    says(&document, "fail", "wants", &["wants:4: the step requires the ssh agent `default`", "ssh = [\"default\"]"]);
+    assert_eq!(told(&document, "fail", "wants").len(), 3, "{document:#}");
+    assert_eq!(told(&document, "fail", "has"), Vec::<String>::new());
+    says(&document, "fail", "ssh", &["SSH_AUTH_SOCK names none", "ssh-agent", &both("has")]);
+    says(&check(Some("/nonexistent/agent")), "fail", "ssh", &["there is none at `/nonexistent/agent`"]);
+    let there = project.path("value").display().to_string();
+    assert_eq!(told(&check(Some(&there)), "fail", "ssh"), Vec::<String>::new());
 }
 
 #[test]

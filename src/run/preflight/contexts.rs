@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::finding::{Finding, Level};
-use crate::base::{CellId, ErrorClass};
+use crate::base::{CellId, ComponentName, ErrorClass};
 use crate::plan::{Cell, Component, ContextSource, Plan};
 use crate::run::copied;
 
@@ -13,22 +14,24 @@ const DEPTH: usize = 16;
 /// Pairs of one context that are told.
 const TOLD: usize = 3;
 
-/// What decides which files a build copies: context, Dockerfile, target.
-type Build = (PathBuf, PathBuf, Option<String>);
+/// What decides what a build copies and wants: component, context, Dockerfile, its text where that is not the file's, target.
+type Build = (ComponentName, Option<PathBuf>, PathBuf, Option<Arc<str>>, Option<String>);
 
-/// Sources of COPY and ADD that are not in the context, or kept out of it by an ignore file. Blocks.
+/// Sources of COPY, ADD and bind mounts that are not in the context, or kept out of it by an ignore file, and what steps
+/// require that the component does not declare. Blocks.
 pub(super) fn sources(selected: &[Cell]) -> Vec<Finding> {
     let mut findings = Vec::new();
     // The platforms of a component most often share everything that counts here.
     let mut known: BTreeMap<Build, Vec<(String, String)>> = BTreeMap::new();
     for cell in selected {
         let Some(build) = cell.build() else { continue };
-        let ContextSource::Directory(context) = &build.context else { continue };
-        // Whether something is rendered can differ between the platforms.
-        let rendered = build.rendered.is_some() || !build.templates.is_empty();
-        let key = (context.clone(), build.dockerfile.clone(), build.target.clone());
-        let found =
-            if rendered { Vec::new() } else { known.entry(key).or_insert_with(|| copied::lacking(build)).clone() };
+        let context = match &build.context {
+            ContextSource::Directory(path) => Some(path.clone()),
+            ContextSource::Cell(_) | ContextSource::Remote(_) => None,
+        };
+        let (dockerfile, text) = (build.dockerfile.clone(), build.rendered.clone());
+        let key = (cell.id.component.clone(), context, dockerfile, text, build.target.clone());
+        let found = known.entry(key).or_insert_with(|| copied::lacking(build)).clone();
         for (place, advice) in found {
             let (text, fix) = advice.split_once(": ").unwrap_or((&advice, "look at the path and at `context`"));
             findings.push(

@@ -125,7 +125,7 @@ pub(super) async fn bases(
                 Ok(()) => Vec::new(),
                 Err(errors) => errors
                     .into_iter()
-                    .map(|(platform, error)| missing(&one, &error).cells(users(platform.as_ref())))
+                    .map(|(platform, error)| missing(&one, platform.as_ref(), &error).cells(users(platform.as_ref())))
                     .collect(),
             }
         }
@@ -171,13 +171,21 @@ async fn of_image(one: &Wanted, known: &Bases, layout: &Layout, client: &Registr
 }
 
 /// What it means for a build that an image is not to be had from here.
-fn missing(one: &Wanted, error: &RegistryError) -> Finding {
+fn missing(one: &Wanted, platform: Option<&Platform>, error: &RegistryError) -> Finding {
     let finding = Finding::failure("bases", error);
     let text = format!("`{}`: {}", one.reference, finding.text);
     let unreached = matches!(error.class(), ErrorClass::Network | ErrorClass::RateLimited);
     // A builder may reach what this machine does not; externals are fetched from here.
     let level = if unreached && one.is_base { Level::Warning } else { finding.level };
-    Finding { level, text, ..finding }
+    // The registry only says that it has no such thing; what that is wanted for is known here.
+    let fix = finding.fix.or_else(|| match (error.class(), platform) {
+        (ErrorClass::NotFound, Some(platform)) => {
+            Some(format!("use an image that has {platform}, or leave {platform} out of the component's `platforms`"))
+        }
+        (ErrorClass::NotFound, None) => Some("correct its name and tag, or push it there first".to_owned()),
+        _ => None,
+    });
+    Finding { level, text, fix, ..finding }
 }
 
 /// The cells that take an image, for one platform where one is at fault.

@@ -68,7 +68,10 @@ impl Finding {
 /// Findings that say the same about different cells, as one.
 pub(super) fn joined(findings: Vec<Finding>) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
-    for finding in findings {
+    for mut finding in findings {
+        if let Level::Error(class) = finding.level {
+            finding.fix.get_or_insert_with(|| usual_fix(class).to_owned());
+        }
         let same = |known: &&mut Finding| {
             known.level == finding.level
                 && known.subject == finding.subject
@@ -84,6 +87,19 @@ pub(super) fn joined(findings: Vec<Finding>) -> Vec<Finding> {
         }
     }
     all
+}
+
+/// What helps against most of a kind, where the error itself knows nothing better.
+const fn usual_fix(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::NotFound => "correct the name, or put there what it names",
+        ErrorClass::Network | ErrorClass::RateLimited => "see that it answers, then check again",
+        ErrorClass::Auth | ErrorClass::Refused => "ask whoever runs it why it says so",
+        ErrorClass::Integrity => "get or publish it again: what is there is not whole",
+        ErrorClass::Builder => "look into the builder's log, or name another builder",
+        ErrorClass::Disk => "look at the file or disk that is named, then check again",
+        _ => "correct what is named, then check again",
+    }
 }
 
 /// `1 cell`, `26 cells`.

@@ -23,7 +23,8 @@ pub(super) fn disk(state: &StateDir, selected: &[&Cell], little: u64) -> Finding
     let free = match sys::free_bytes(state.root()) {
         Ok(free) => free,
         Err(error) => {
-            return Finding::new(Level::Warning, "disk", format!("cannot tell how much is free: {error}"));
+            return Finding::new(Level::Warning, "disk", format!("cannot tell how much is free: {error}"))
+                .fix("look at the file system of the state directory, or choose another with `--state DIR`");
         }
     };
     judge_disk(free, expected(state, selected), little)

@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::BundleError;
 use super::contents::{ContentsLock, InvalidLock, LOCK_NAME};
 use super::docker_view::docker_view;
@@ -12,7 +14,7 @@ use super::header::{BLOCK, Block, EntryName, decode};
 use super::plan::plan;
 use super::section::Section;
 use super::writer::{BundleContents, BundleEntry};
-use crate::base::{CellId, Descriptor, Digest, media_type};
+use crate::base::{CellId, Descriptor, Digest, MediaKind, media_type};
 use crate::image::named_entry;
 use crate::store::{BlobSource, Layout, StoreError, VerifiedReader};
 
@@ -28,6 +30,8 @@ pub struct BundleReader {
     /// Offset and size of each blob.
     blobs: HashMap<Digest, (u64, u64)>,
     view: Vec<u8>,
+    /// The media type of each index, where `index.json` says another than the usual one: upstream's may be Docker's.
+    types: HashMap<Digest, String>,
 }
 
 /// The largest file before the blobs that is read.
@@ -59,7 +63,8 @@ impl BundleReader {
             Scan { path: &path, file: &file, size: metadata.len(), files: HashMap::new(), blobs: HashMap::new() };
         let (mut files, blobs, lock) = scan.run()?;
         let view = files.remove(&EntryName::DockerView).unwrap_or_default();
-        Ok(Self { file: Arc::new(file), lock, blobs, view, path })
+        let types = types_in(&files.remove(&EntryName::Index).unwrap_or_default());
+        Ok(Self { file: Arc::new(file), lock, blobs, view, types, path })
     }
 
     /// What it says it holds.
@@ -156,7 +161,8 @@ impl BundleReader {
 
     /// A descriptor of one of its indexes.
     fn descriptor(&self, digest: Digest) -> Descriptor {
-        Descriptor::new(media_type::INDEX, digest, self.blobs.get(&digest).map_or(0, |place| place.1))
+        let media_type = self.types.get(&digest).map_or(media_type::INDEX, String::as_str);
+        Descriptor::new(media_type, digest, self.blobs.get(&digest).map_or(0, |place| place.1))
     }
 
     /// The bytes of a blob, unverified.
@@ -197,6 +203,18 @@ impl BlobSource for BundleReader {
     fn place(&self, digest: &Digest) -> PathBuf {
         self.path.join("blobs").join("sha256").join(digest.hex())
     }
+}
+
+/// What `index.json` says of which type its indexes are. One that cannot be understood is found out by
+/// [`BundleReader::check_views`].
+fn types_in(index: &[u8]) -> HashMap<Digest, String> {
+    #[derive(Deserialize)]
+    struct Index {
+        manifests: Vec<Descriptor>,
+    }
+    let entries = serde_json::from_slice::<Index>(index).map(|index| index.manifests).unwrap_or_default();
+    let lists = entries.into_iter().filter(|entry| entry.kind() == MediaKind::Index);
+    lists.map(|entry| (entry.digest, entry.media_type)).collect()
 }
 
 type Scanned = (HashMap<EntryName, Vec<u8>>, HashMap<Digest, (u64, u64)>, ContentsLock);

@@ -329,6 +329,28 @@ fn a_single_image_is_an_index_of_one_entry_in_a_bundle() {
     skopeo(&["--override-arch", "arm64", "copy", "--src-tls-verify=false", "--quiet", &source, &target]);
 }
 
+#[test]
+fn a_list_of_dockers_type_comes_out_of_a_bundle_as_it_went_in() {
+    let folder = Project::new();
+    let registry = Registry::start(Make::Debian, &Setup::default());
+    let source = layout(&folder, "docker", |layout| {
+        let index = index_of(layout, &[(web(layout), Some("amd64"))]);
+        let text = String::from_utf8(layout.read(&index, 1 << 20).expect("there")).expect("text");
+        layout
+            .put(media_type::DOCKER_LIST, text.replace(media_type::INDEX, media_type::DOCKER_LIST).as_bytes())
+            .expect("stored")
+    });
+    let digest = folder.run(&["copy", &source, "bundle:one.tar:web:1", "--json"]).exits(0).json()["digest"].clone();
+    folder.run(&["verify", "one.tar"]).exits(0);
+    for destination in [registry.reference("web:1"), "oci:out:x".to_owned(), "bundle:two.tar:web:1".to_owned()] {
+        let copied = folder.run(&["copy", "bundle:one.tar", &destination, "--json"]).exits(0).json();
+        assert_eq!(copied["digest"], digest, "{destination}");
+    }
+    folder.run(&["import", "one.tar", "--to", &registry.reference("again")]).exits(0);
+    let there = raw(&format!("docker://{}", registry.reference("again/web:1")));
+    assert_eq!(Digest::of(there).to_string(), digest.as_str().expect("a digest"));
+}
+
 /// An artifact as tools for charts store them.
 fn artifact(layout: &Layout) -> Descriptor {
     let config = layout.put("application/vnd.cncf.helm.config.v1+json", b"{}").expect("stored");

@@ -129,8 +129,8 @@ impl Environment {
         const NAMES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
         let target = http::Uri::from_static("https://registry.example");
         let usable = |value: &str| Matcher::builder().all(value.to_owned()).build().intercept(&target).is_some();
-        let proxies =
-            self.variables.iter().filter(|(name, _)| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)));
+        let read = |name: &str| NAMES.iter().any(|known| *known == name || known.to_lowercase() == name);
+        let proxies = self.variables.iter().filter(|(name, _)| read(name));
         let mut broken = proxies.filter(|(_, value)| !value.is_empty() && !usable(value));
         broken.next().map(|(name, _)| name.as_str())
     }

@@ -30,12 +30,6 @@ pub(super) enum CliError {
         #[source]
         source: io::Error,
     },
-    /// A variable that should name a proxy does not.
-    #[error("`{variable}` names no proxy")]
-    Proxy {
-        /// The variable. Its value may hold a password.
-        variable: String,
-    },
     /// `--platform` without a platform.
     #[error("`--platform` names no platform")]
     NoPlatform,
@@ -92,7 +86,6 @@ impl Failure for CliError {
             Self::NoDirectory { .. }
             | Self::Certificates { .. }
             | Self::NoPlatform
-            | Self::Proxy { .. }
             | Self::NotAllowed { .. }
             | Self::Unknown { .. } => ErrorClass::Config,
             Self::Absent { .. } => ErrorClass::Incomplete,
@@ -103,7 +96,6 @@ impl Failure for CliError {
 
     fn help(&self) -> Option<String> {
         match self {
-            Self::Proxy { .. } => Some("write `http://HOST:PORT`, or unset it".to_owned()),
             Self::NoPlatform => {
                 Some("write at least one, such as `--platform linux/amd64`, or leave it out".to_owned())
             }

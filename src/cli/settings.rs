@@ -286,14 +286,12 @@ impl Settings {
         tries: Option<u32>,
         events: Arc<dyn EventSink>,
     ) -> Result<RegistryClient, CliError> {
-        if let Some(variable) = self.environment.broken_proxy() {
-            return Err(CliError::Proxy { variable: variable.to_owned() });
-        }
         let mut options = RegistryOptions::new(self.credentials());
         options.extra_ca.clone_from(&self.ca);
         options.host_certificates = self.host_certificates();
         options.plain_http.clone_from(&self.plain_http);
         options.rate = self.rate;
+        options.broken_proxy = self.environment.broken_proxy().map(str::to_owned);
         options.sources = PullSources::read(&self.environment.registry_files())?;
         options.retry.tries = tries.unwrap_or(options.retry.tries);
         Ok(RegistryClient::new(options)?.with_events(events))

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -32,15 +34,23 @@ pub(super) fn listen(console: Console, at_once: bool) -> CancellationToken {
                 }
             }
         }
-        let text = "stopped at once, without a matrix: `catamaran status` shows what is there";
-        match console.stream() {
-            Some(_) => console.warn(text),
-            None => console.tell(&format!("catamaran: {text}\n")),
-        }
+        // Whoever reads our words may have stopped: they must not keep us.
+        std::thread::spawn(move || {
+            let text = "stopped at once, without a matrix: `catamaran status` shows what is there";
+            match console.stream() {
+                Some(_) => console.warn(text),
+                None => console.tell(&format!("catamaran: {text}\n")),
+            }
+            end_now();
+        });
+        tokio::time::sleep(LAST_WORD).await;
         end_now();
     });
     token
 }
+
+/// How long the last words may take.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 #[expect(clippy::exit, reason = "the second signal asks for exactly this: no unwinding, no waiting")]
 fn end_now() -> ! {

@@ -108,6 +108,9 @@ impl RegistryClient {
     /// What to speak to `authority` with.
     pub(super) fn client_for(&self, authority: &str) -> Result<reqwest::Client, RegistryError> {
         let shared = &self.shared;
+        if let Some(variable) = shared.options.broken_proxy.as_ref().filter(|_| !is_loopback(authority)) {
+            return Err(RegistryError::Proxy { variable: variable.clone() });
+        }
         Ok(match self.certified(authority)? {
             Some(certified) => certified.client.clone(),
             None if is_loopback(authority) => shared.direct.clone(),

@@ -35,6 +35,12 @@ pub enum RegistryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A variable that should name a proxy does not.
+    #[error("`{variable}` names no proxy")]
+    Proxy {
+        /// The variable. Its value may hold a password.
+        variable: String,
+    },
     /// A name that no registry can take, or that names no registry.
     #[error("cannot use `{name}`: {reason}")]
     Name {
@@ -273,7 +279,7 @@ impl Failure for RegistryError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Setup { .. } => ErrorClass::Internal,
-            Self::Ca { .. } | Self::Name { .. } | Self::Sources { .. } => ErrorClass::Config,
+            Self::Ca { .. } | Self::Name { .. } | Self::Sources { .. } | Self::Proxy { .. } => ErrorClass::Config,
             Self::Auth { .. } | Self::Denied { .. } | Self::Credentials(_) => ErrorClass::Auth,
             Self::NotFound { .. } | Self::NoPlatform { .. } => ErrorClass::NotFound,
             Self::RateLimited { .. } => ErrorClass::RateLimited,
@@ -297,6 +303,7 @@ impl Failure for RegistryError {
                 "log in with an account that may do this, for example with `skopeo login {host}`; looked in {}",
                 looked.join(", ")
             )),
+            Self::Proxy { .. } => Some("write `http://HOST:PORT`, or unset it".to_owned()),
             Self::Denied { .. } => Some("ask for the permission, or publish elsewhere with `--to PREFIX`".to_owned()),
             Self::RateLimited { .. } => Some("run the same command again later: what is there is kept".to_owned()),
             Self::Network { help: Some(help), .. } => Some(help.clone()),
@@ -307,7 +314,7 @@ impl Failure for RegistryError {
                 "correct the file (it is JSON, as `docker login` and `skopeo login` write it) or the helper that it names"
                     .to_owned(),
             ),
-            Self::Refused { host, status: 405, .. } => Some(format!(
+            Self::Refused { host, action, status: 405, .. } if !action.starts_with("read") => Some(format!(
                 "`{host}` takes no pushes there (read-only, a mirror or a cache): publish elsewhere with `--to PREFIX`"
             )),
             Self::Protocol { host, .. } => Some(format!(

@@ -55,9 +55,6 @@ pub struct MovingTag {
     pub old: Option<Digest>,
     /// What it shall show.
     pub new: Digest,
-    /// Whether that came to the repository with this release.
-    #[serde(default)]
-    pub fresh: bool,
 }
 
 impl MovingTag {
@@ -374,7 +371,6 @@ mod tests {
             tag: "stable".parse().expect("a tag"),
             old: old.map(Digest::of),
             new: Digest::of("new"),
-            fresh: true,
         };
         vec![tag("a", Some("old")), tag("b", None)]
     }

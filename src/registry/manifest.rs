@@ -9,7 +9,7 @@ use super::call::{Call, Payload};
 use super::client::Target;
 use super::response::Response;
 use super::{Answer, RegistryClient, RegistryError};
-use crate::base::{Descriptor, Digest, MediaKind, Reference, Repository, Tag, media_type};
+use crate::base::{Descriptor, Digest, ErrorClass, Failure as _, MediaKind, Reference, Repository, Tag, media_type};
 
 /// A manifest or index as a registry served it, its digest checked.
 #[derive(Debug, Clone)]
@@ -237,7 +237,7 @@ impl RegistryClient {
         put_outcome(manifest, response).await
     }
 
-    /// Takes a tag away that shows `digest`, which this release brought to the repository: nothing else can hang on it.
+    /// Takes a tag away that this very push has made for `digest`, which it brought to the repository: nothing else hangs on it.
     ///
     /// distribution-spec, "Deleting tags": a DELETE of the tag. Many registries do not allow it, some forget the manifest with
     /// it. Whatever it answers, what counts is that the tag is gone: an error says that it is not.
@@ -254,7 +254,7 @@ impl RegistryClient {
         let asked = self.ask(&target.host, &call, &Scopes::delete(&target.path), &action).await;
         let answer = match asked {
             Ok(response) => response.answer().await,
-            Err(error) if error.passes() => return Err(error),
+            Err(error) if error.passes() && error.class() != ErrorClass::Auth => return Err(error),
             // Whoever may publish need not be allowed to delete: that is no reason to think that they may not publish.
             Err(_) => Answer::default(),
         };

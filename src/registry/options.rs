@@ -30,6 +30,9 @@ pub struct RegistryOptions {
     pub one_request: u64,
     /// Bytes of blobs per second to and from one host; `None` for as many as there are.
     pub rate: Option<u64>,
+    /// A variable of the environment that should name a proxy and does not. The HTTP library, which reads these variables
+    /// itself, would go past it: nothing leaves for hosts that a proxy may lead to.
+    pub broken_proxy: Option<String>,
     /// How long is too long.
     pub timeouts: Timeouts,
     /// How often and how patiently failures are tried again.
@@ -78,6 +81,7 @@ impl RegistryOptions {
             concurrency: 16,
             one_request: ONE_REQUEST,
             rate: None,
+            broken_proxy: None,
             timeouts: Timeouts { connect: Duration::from_secs(10), progress: Duration::from_secs(60) },
             retry: RetryPolicy {
                 tries: 6,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::auth::Scopes;
@@ -34,6 +36,9 @@ pub enum Settled {
     Stuck,
 }
 
+/// How long a push waits for registries of releases that are stuck: they may be gone, and it may be about others.
+const FOR_STUCK: Duration = Duration::from_secs(10);
+
 /// A tag, with what it shows now.
 struct Seen {
     tag: MovingTag,
@@ -54,7 +59,7 @@ impl Seen {
 ///
 /// Tags began to move only after everything that they shall show was at every registry and read back, so the release is
 /// finished from what the registries hold; our layout may have gone on to the next one. If a tag may not move, those that
-/// did are put back, or taken away if they are new. A tag that shows neither release was moved by somebody else since and is
+/// did are put back. A tag that shows neither release was moved by somebody else since and is
 /// theirs. An error means that a registry cannot be asked now: the journal still holds the release then.
 ///
 /// A release that can be neither finished nor reverted stays in the journal, and each settling tries again; it keeps nothing
@@ -64,7 +69,8 @@ pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option
     let mut found = Vec::new();
     let mut kept = Vec::new();
     for release in stuck {
-        let settlement = settle_one(client, release.clone()).await.unwrap_or_else(|_| Settlement {
+        let settled = tokio::time::timeout(FOR_STUCK, settle_one(client, release.clone())).await;
+        let settlement = settled.ok().and_then(Result::ok).unwrap_or_else(|| Settlement {
             outcome: Settled::Stuck,
             tags: release.len(),
             left_alone: release.iter().map(MovingTag::name).collect(),
@@ -77,7 +83,7 @@ pub async fn settle(client: &RegistryClient, journal: &Journal) -> Result<Option
     }
     if let Some(release) = moving {
         let settlement = settle_one(client, release.clone()).await?;
-        if settlement.outcome == Settled::Stuck {
+        if settlement.outcome == Settled::Stuck && !kept.contains(&release) {
             kept.push(release);
         }
         found.push(settlement);
@@ -138,22 +144,16 @@ async fn all_to(
     let looked = at_once(goals, |(tag, goal)| async move { Ok((tag, to_move(client, tag, goal).await)) }).await?;
     let mut moves = Vec::new();
     let mut failed = Vec::new();
-    for (tag, step) in looked {
-        match step {
-            Ok(Some(step)) => moves.push((tag, step)),
+    for (tag, manifest) in looked {
+        match manifest {
+            Ok(Some(manifest)) => moves.push((tag, manifest)),
             Ok(None) => {}
             Err(error) => failed.push(error),
         }
     }
-    let place = |(tag, step): &(&MovingTag, Step)| {
-        (tag.repository.to_string(), matches!(step, Step::Put(manifest) if is_list(&manifest.descriptor)))
-    };
-    let moved = in_order(moves, place, |(tag, step)| async move {
+    let place = |(tag, manifest): &(&MovingTag, Fetched)| (tag.repository.to_string(), is_list(&manifest.descriptor));
+    let moved = in_order(moves, place, |(tag, manifest)| async move {
         let target = client.target(&tag.repository);
-        let manifest = match step {
-            Step::TakeAway => return client.delete_tag(&target, &tag.tag, &tag.new).await,
-            Step::Put(manifest) => manifest,
-        };
         match client.put_manifest(&target, tag.tag.as_str(), &manifest, &Scopes::push(&target.path)).await? {
             Put::Stored => Ok(()),
             Put::Incomplete(answer) => Err(refused(&target, tag, answer)),
@@ -164,32 +164,21 @@ async fn all_to(
     RegistryError::of_many(failed).map_or(Ok(()), Err)
 }
 
-/// What makes a tag show what it shall.
-enum Step {
-    Put(Box<Fetched>),
-    TakeAway,
-}
-
-/// What has to be done so that a tag shows `goal`; `None` if it shows that already.
+/// The manifest that a tag has to be given so that it shows `goal`; `None` if it shows that already.
 async fn to_move(
     client: &RegistryClient,
     tag: &MovingTag,
     goal: Option<Digest>,
-) -> Result<Option<Step>, RegistryError> {
+) -> Result<Option<Fetched>, RegistryError> {
     let target = client.target(&tag.repository);
     let scopes = Scopes::push(&target.path);
     if client.head_manifest(&target, tag.tag.as_str(), &scopes).await? == goal {
         return Ok(None);
     }
-    match goal {
-        Some(digest) => {
-            let manifest = client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await?;
-            Ok(Some(Step::Put(Box::new(manifest))))
-        }
-        None if tag.fresh => Ok(Some(Step::TakeAway)),
-        // Where deleting a tag deletes what it shows, somebody else's image would go with it.
-        None => Err(refused(&target, tag, Answer::default())),
-    }
+    // Some registries forget with a tag what it shows, and since the push that made this one others may show the same: only
+    // that push itself takes its new tags away.
+    let Some(digest) = goal else { return Err(refused(&target, tag, Answer::default())) };
+    client.get_manifest(&target, &digest.to_string(), Some(digest), &scopes).await.map(Some)
 }
 
 fn refused(target: &Target, tag: &MovingTag, answer: Answer) -> RegistryError {
@@ -214,7 +203,7 @@ impl Settlement {
             Settled::Unmixed if self.left_alone.is_empty() => return None,
             Settled::Unmixed => "nothing was left to do",
             Settled::Finished => "it was finished first",
-            Settled::Reverted => "its tags may not move, so those that had were put back or taken away first",
+            Settled::Reverted => "its tags may not move, so those that had were put back first",
             Settled::Stuck => "its tags move in neither direction, so it stays half published",
         };
         let alone = if self.left_alone.is_empty() {

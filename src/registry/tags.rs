@@ -31,7 +31,6 @@ impl TagMove {
             tag: self.tag.clone(),
             old: self.old,
             new: release.index.digest,
-            fresh: self.fresh,
         }
     }
 }
@@ -152,7 +151,11 @@ async fn put_back(
     cause: RegistryError,
 ) -> RegistryError {
     let named = |tag: &TagMove| items[tag.item].release.repository.tagged(tag.tag.clone()).to_string();
-    let results = at_once_kept(items, moved, |tag| restore(client, &items[tag.item], tag)).await;
+    let (brought, replaced): (Vec<&TagMove>, Vec<&TagMove>) = moved.into_iter().partition(|tag| tag.old.is_none());
+    let mut results = at_once_kept(items, replaced, |tag| restore(client, &items[tag.item], tag)).await;
+    // Only when no other tag shows the new release any more: a registry may forget the manifest with the tag.
+    let all_back = results.iter().all(|(_, result)| matches!(result, Ok(true)));
+    results.extend(at_once_kept(items, brought, |tag| take_away(client, &items[tag.item], tag, all_back)).await);
     let still: Vec<String> =
         results.iter().filter(|(_, result)| !matches!(result, Ok(true))).map(|(tag, _)| named(tag)).collect();
     if still.is_empty() {
@@ -163,14 +166,18 @@ async fn put_back(
     RegistryError::Mixed { moved: still, left: left.chain(restored).collect(), source: Box::new(cause) }
 }
 
-/// Puts one tag back, or takes it away; `false` if neither can be done.
+/// Takes one tag away that did not exist before; `false` if that may harm another.
+async fn take_away(client: &RegistryClient, item: &Item, tag: &TagMove, all_back: bool) -> Result<bool, RegistryError> {
+    let harmless = tag.fresh && all_back;
+    if harmless {
+        client.delete_tag(&item.target, &tag.tag, &item.release.index.digest).await?;
+    }
+    Ok(harmless)
+}
+
+/// Puts one tag back; `false` if there is nothing to put back to.
 async fn restore(client: &RegistryClient, item: &Item, tag: &TagMove) -> Result<bool, RegistryError> {
-    let Some(old) = tag.old else {
-        if tag.fresh {
-            client.delete_tag(&item.target, &tag.tag, &item.release.index.digest).await?;
-        }
-        return Ok(tag.fresh);
-    };
+    let Some(old) = tag.old else { return Ok(false) };
     let scopes = Scopes::push(&item.target.path);
     let manifest = client.get_manifest(&item.target, &old.to_string(), Some(old), &scopes).await?;
     match client.put_manifest(&item.target, tag.tag.as_str(), &manifest, &scopes).await? {

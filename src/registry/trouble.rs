@@ -38,9 +38,12 @@ impl Trouble {
     pub(super) fn on_the_way(mut self, proxy: Option<&str>) -> Self {
         if let (Some(proxy), RegistryError::Network { host, reason, help, .. }) = (proxy, &mut *self.error) {
             *reason = format!("{reason}, on the way through the proxy `{proxy}`");
-            *help = Some(format!(
-                "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name `{host}` in NO_PROXY if no proxy leads there"
-            ));
+            // What TLS says, which no further try mends, is about the other end or what stands in for it: its advice holds.
+            if self.transient {
+                *help = Some(format!(
+                    "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name `{host}` in NO_PROXY if no proxy leads there"
+                ));
+            }
         }
         self
     }

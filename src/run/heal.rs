@@ -114,13 +114,16 @@ fn suspects(state: &StateDir, looked: &HashSet<Digest>) -> Result<Vec<Digest>, R
         file.lock()?;
         let listed = listed(&mut file)?;
         let rest: Vec<Digest> = listed.digests.into_iter().filter(|digest| !looked.contains(digest)).collect();
-        if rest.is_empty() {
+        if rest.is_empty() && file.metadata()?.len() <= LIST_LIMIT {
             file.set_len(0)?;
         }
         Ok(rest)
     };
     read().map_err(|source| RunError::state("read", &path, source))
 }
+
+/// Bytes of the list that are read.
+const LIST_LIMIT: u64 = 16 << 20;
 
 /// What stands in the list.
 struct Listed {
@@ -131,7 +134,8 @@ struct Listed {
 
 fn listed(file: &mut File) -> io::Result<Listed> {
     let mut bytes = Vec::new();
-    file.take(1 << 20).read_to_end(&mut bytes)?;
+    // More than a list of every blob of a large fleet; what is beyond stays for the next time.
+    file.take(LIST_LIMIT).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let digests = text.lines().filter_map(|line| line.parse().ok()).collect();
     Ok(Listed { digests, torn: !text.is_empty() && !text.ends_with('\n') })

@@ -159,7 +159,8 @@ impl Scans {
             };
             let Some(problem) = problem else { continue };
             if problem.is_blob_damage() {
-                suspect(&self.state, [layer.digest])?;
+                let (state, digest) = (self.state.clone(), layer.digest);
+                blocking(move || suspect(&state, [digest])).await?;
             }
             let origin = self.origin(cell, &raw, (at, layers.len())).await?;
             return unfit(problem, layer.digest, Some((at + 1, layers.len())), origin);

@@ -21,7 +21,7 @@ use crate::event::{Event, EventSink};
 /// cells/NAME/OS-ARCH.json   what each cell's last good build made
 /// logs/NAME/OS-ARCH.log     full log of each cell's last build
 /// logs/NAME/service.log     what a service wrote when it last ran
-/// journal/push.jsonl    tags that are moving, uploads that are open, what was read back
+/// journal/push.jsonl    tags that are moving, releases that are stuck, open uploads, what was read back
 /// rendered/DIGEST/      rendered Dockerfile templates; in rendered/files/ other templates
 /// runs/last.json        times, builders and failures of the last build; how runs ended for cells without an image
 /// names.json            which project wrote which names of the layout

@@ -159,6 +159,10 @@ fn taken(assigned: &[(Platform, Vec<usize>)], by: usize) -> Vec<Platform> {
 
 /// Tells of every builder that is of no use, unless its cells will: who does its work.
 pub(super) fn tell(met: &Met, events: &dyn EventSink) {
+    // Where nobody answered the run ends with all of them.
+    if met.taken.is_empty() {
+        return;
+    }
     for silent in &met.silent {
         let others: Vec<String> = met
             .taken

@@ -68,6 +68,11 @@ fn every_builder_is_told_with_its_cells_and_those_that_answer_are_judged() {
     let ran = broken.run(&["build"]).exits(8);
     assert!(ran.stderr.contains("([builder.x])") && ran.stderr.contains("([builder.y])"), "{}", ran.stderr);
 
+    // Each once, also whoever would have stood in.
+    let nowhere = builder("z", "unix:///nonexistent/buildkitd.sock", "");
+    let ran = project(&[wrong.clone(), down.clone(), nowhere]).run(&["build"]).exits(8);
+    assert_eq!(ran.stderr.matches("([builder.z])").count(), 1, "{}", ran.stderr);
+
     // One that answers is judged although another does not, and its cells are built.
     let answers = builder("z", Daemon::shared().address(), &only("linux/amd64"));
     let half = project(&[answers, down.clone()]);

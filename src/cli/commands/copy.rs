@@ -45,9 +45,8 @@ async fn work(
     let from = settings.path(Path::new(""));
     let (source, destination) =
         (args.source.clone().from_directory(&from), args.destination.clone().from_directory(&from));
-    for place in [&source, &destination] {
-        check_name(place, &from)?;
-    }
+    check_name(&source, &destination, &from)?;
+    check_name(&destination, &source, &from)?;
     let client = settings.registry(Arc::clone(&events))?;
     let referrers = args.referrers;
     let request = CopyRequest { source: &source, destination: &destination, platforms: &platforms, referrers };
@@ -60,12 +59,17 @@ async fn work(
     Ok(copied)
 }
 
-/// A name of Docker Hub that is also a file or layout here, as `release.tar:web`: whoever typed it meant that.
-fn check_name(place: &Place, from: &Path) -> Result<(), CliError> {
+/// A name of Docker Hub that is also a file or layout here, as `release.tar:web`: whoever typed it meant that. Not where
+/// it is the other side of the same copy: `alpine` may well go to the layout `alpine`, and again.
+fn check_name(place: &Place, other: &Place, from: &Path) -> Result<(), CliError> {
     let Place::Registry(reference) = place else { return Ok(()) };
     let typed = reference.to_string();
     let path = typed.split([':', '@']).next().unwrap_or_default();
     let here = from.join(path);
+    let is_other = matches!(other, Place::Layout { path, .. } | Place::Bundle { path, .. } if *path == here);
+    if is_other || reference.repository().host() != "docker.io" {
+        return Ok(());
+    }
     let is_bundle = here.extension().is_some_and(|extension| extension == "tar") && here.is_file();
     let kind = match here.join("oci-layout").is_file() {
         true => "oci",
@@ -111,4 +115,24 @@ fn document(args: &CopyArgs, copied: &Copied) -> String {
         document.append(&mut members);
     }
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_here_is_meant_but_for_the_other_side_and_other_registries() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["alpine", "quay.io/a/b"] {
+            let layout = folder.path().join(name);
+            std::fs::create_dir_all(&layout).expect("a folder");
+            std::fs::write(layout.join("oci-layout"), "{}").expect("written");
+        }
+        let place = |text: &str| text.parse::<Place>().expect("a place").from_directory(folder.path());
+        let check = |one: &str, other: &str| check_name(&place(one), &place(other), folder.path());
+        assert!(check("alpine:3", "oci:elsewhere:x").is_err());
+        assert!(check("alpine:3", "oci:alpine:3").is_ok());
+        assert!(check("quay.io/a/b:1", "oci:elsewhere:x").is_ok());
+    }
 }

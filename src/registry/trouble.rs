@@ -58,6 +58,7 @@ impl Trouble {
             _ if wants_certificate(&reason) => (false, Some(certificate_help(host))),
             Some(tls) => (false, Some(tls_help(host, tls))),
             None if error.is_builder() => (false, None),
+            None if ended(&reason, &error) => (true, Some(closed_help(host))),
             None => (true, nobody_help(host, &error)),
         };
         let weight = if error.is_connect() { 2 } else { 1 };
@@ -89,6 +90,22 @@ fn wants_certificate(reason: &str) -> bool {
 fn nobody_help(host: &str, error: &(dyn StdError + 'static)) -> Option<String> {
     let refused = find::<io::Error>(error)?.kind() == io::ErrorKind::ConnectionRefused;
     refused.then(|| format!("nothing listens at `{host}`: start the registry, or correct its address and port"))
+}
+
+/// Whether the other side ended the connection. What the libraries for HTTP say by themselves has no type that they show.
+fn ended(reason: &str, error: &(dyn StdError + 'static)) -> bool {
+    let kinds = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
+    ["connection closed", "stream closed"].iter().any(|words| reason.starts_with(words))
+        || find::<io::Error>(error).is_some_and(|error| kinds.contains(&error.kind()))
+}
+
+/// What to do where a connection ends without an answer. A server of TLS 1.3 that wants a certificate of ours says so only
+/// after the handshake, and its words may get lost with the connection.
+fn closed_help(host: &str) -> String {
+    format!(
+        "`{host}` ends connections without an answer; if it asks for client certificates, put NAME.cert and NAME.key into \
+         `~/.config/containers/certs.d/{host}/` or `/etc/docker/certs.d/{host}/`, else run the same command again"
+    )
 }
 
 fn certificate_help(host: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
@@ -20,20 +20,25 @@ struct Step {
     daemon: String,
 }
 
-/// Each cell's RUN tells its name and mounts here and goes on when this lets it: always two together, which no single builder
-/// with room for one cell can have. Answers with the pairs.
+/// Each cell's RUN asks this for `/CELL/FOLDER/OF/ITS/DAEMON/` and goes on when it is answered: always two together, which no
+/// single builder with room for one cell can have. Gives the pairs.
 fn gate(listener: TcpListener) -> thread::JoinHandle<Vec<[Step; 2]>> {
     thread::spawn(move || {
         let arrive = || -> (Step, TcpStream) {
             let (stream, _) = listener.accept().expect("a step");
-            let mut line = String::new();
-            BufReader::new(&stream).read_line(&mut line).expect("its name");
-            let (cell, daemon) = line.trim().split_once(' ').expect("a name and a folder");
-            (Step { cell: cell.to_owned(), daemon: daemon.to_owned() }, stream)
+            let mut lines = BufReader::new(&stream).lines().map(|line| line.expect("a request"));
+            let asked = lines.next().expect("a request");
+            // To the end of its head: what is left unread would end the connection before the answer is read.
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let path = asked.split(' ').nth(1).expect("a path").trim_start_matches('/');
+            let (cell, daemon) = path.split_once('/').expect("a name and a folder");
+            (Step { cell: cell.to_owned(), daemon: format!("/{daemon}") }, stream)
         };
         let pair = |_| {
             let (first, second) = (arrive(), arrive());
-            // Both streams end here, and with them what the steps wait for.
+            for mut stream in [first.1, second.1] {
+                stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("a step that waits");
+            }
             [first.0, second.0]
         };
         (0..CELLS.len() / 2).map(pair).collect()
@@ -51,15 +56,14 @@ fn project(daemons: &[&Daemon], port: u16) -> Project {
         config = config.replace("amd64", "arm64");
     }
     for (at, daemon) in daemons.iter().enumerate() {
-        let _ = writeln!(config, "[builder.b{at}]\naddress = \"{}\"\ncapacity = 1", daemon.address());
+        write!(config, "[builder.b{at}]\naddress = \"{}\"\ncapacity = 1\n", daemon.address()).expect("a text");
     }
     for name in CELLS {
-        let _ = writeln!(config, "[component.{name}]\ndockerfile = \"Dockerfile\"\nargs = {{ CELL = \"{name}\" }}");
+        write!(config, "[component.{name}]\ndockerfile = \"Dockerfile\"\nargs = {{ CELL = \"{name}\" }}\n")
+            .expect("a text");
     }
-    // `nc` reads until the gate ends the connection; its own input must not end before that.
     let here = "$(grep -o '/[^ =:]*/bk[^/]*/root/' /proc/self/mountinfo | head -n 1)";
-    let step =
-        format!("ARG CELL\nRUN mkfifo /f && (echo $CELL {here}; cat /f) | (nc 127.0.0.1 {port} >/$CELL; : >/f)\n");
+    let step = format!("ARG CELL\nRUN wget -q -O /$CELL http://127.0.0.1:{port}/$CELL{here}\n");
     Project::with_shell(&config, &[("Dockerfile", &format!("{SHELL}{step}"))])
 }
 

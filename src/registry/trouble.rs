@@ -58,7 +58,8 @@ impl Trouble {
             _ if wants_certificate(&reason) => (false, Some(certificate_help(host))),
             Some(tls) => (false, Some(tls_help(host, tls))),
             None if error.is_builder() => (false, None),
-            None if ended(&reason, &error) => (true, Some(closed_help(host))),
+            // Within an upload it is the way that broke.
+            None if !action.starts_with("send") && ended(&reason, &error) => (true, Some(closed_help(host))),
             None => (true, nobody_help(host, &error)),
         };
         let weight = if error.is_connect() { 2 } else { 1 };
